@@ -1,0 +1,79 @@
+"""nlpipe: declarative recipes that fine-tune, measure and serve language models of any family.
+
+The heavy names arrive on first use (PEP 562), so that `import nlpipe` loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nlpipe.errors import ArtifactError, DataError, NlpipeError, PluginError, RecipeError, UnsupportedError
+from nlpipe.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from nlpipe.metrics import Metric
+    from nlpipe.objectives import Objective
+    from nlpipe.pipelines import Pipeline, load, pipeline
+    from nlpipe.recipe import Recipe
+    from nlpipe.results import Label, Result
+    from nlpipe.running import RunReport, run
+    from nlpipe.task import Family, Record, Task, TaskOptions
+
+__version__ = "0.1.0"
+
+# A module may not share its name with a function of the package: importing the module would replace the function.
+# Hence `pipelines.py` and `running.py` beside `nlpipe.pipeline` and `nlpipe.run`.
+_LATE = {
+    "Family": "task",
+    "Label": "results",
+    "Metric": "metrics",
+    "Objective": "objectives",
+    "Pipeline": "pipelines",
+    "Recipe": "recipe",
+    "Record": "task",
+    "Result": "results",
+    "RunReport": "running",
+    "Task": "task",
+    "TaskOptions": "task",
+    "load": "pipelines",
+    "pipeline": "pipelines",
+    "run": "running",
+}
+
+__all__ = [
+    "ArtifactError",
+    "DataError",
+    "Family",
+    "Label",
+    "Metric",
+    "NlpipeError",
+    "Objective",
+    "Pipeline",
+    "PluginError",
+    "Recipe",
+    "RecipeError",
+    "Record",
+    "Result",
+    "RunReport",
+    "Task",
+    "TaskOptions",
+    "UnsupportedError",
+    "__version__",
+    "hookimpl",
+    "load",
+    "pipeline",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'nlpipe' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"nlpipe.{_LATE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

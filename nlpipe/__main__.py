@@ -1,0 +1,5 @@
+"""`python -m nlpipe` is the `nlpipe` command."""
+
+from nlpipe.cli import main
+
+main()

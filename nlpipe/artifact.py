@@ -1,0 +1,191 @@
+"""A model folder and its Card: all that a pipeline needs to know, written and read in one place.
+
+Names and numbers only: no Python path, no pickle. Knows no task; a Card names one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from nlpipe import adapter, backbone
+from nlpipe.backbone import Backbone, Location
+from nlpipe.errors import ArtifactError
+from nlpipe.files import atomic_folder, atomic_write
+from nlpipe.objectives.base import Objective, Window
+from nlpipe.task import Family
+from nlpipe.tokens import Tokenizers
+
+CARD = "nlpipe.json"
+ADAPTER = "adapter"
+FORMAT = 1
+
+
+class Origin(BaseModel):
+    """Something this model was made from: a backbone, or the plugin of its task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    version: str | None = None  # of a plugin's distribution
+    revision: str | None = None  # the commit on the Hub
+    sha256: str | None = None  # over config and weights
+
+
+class Card(BaseModel):
+    """The typed content of `nlpipe.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    task: str
+    options: dict[str, Any] = {}
+    labels: tuple[str, ...] = ()
+    family: Family
+    objective: str
+    head: Literal["transformers", "nlpipe"] = "transformers"
+    weights: Literal["merged", "adapter"] = "merged"
+    window: Window
+    plugin: Origin
+    backbone: Origin
+    versions: dict[str, str] = {}
+    scores: dict[str, float] = {}
+    signatures: dict[str, str] = {}
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return json.dumps(self.model_dump(mode="json") | {"window": asdict(self.window)}, indent=2, ensure_ascii=False)
+
+
+def versions() -> dict[str, str]:
+    """The installed versions that decide what a model answers."""
+    found = {}
+    for name in ("nlpipe", "torch", "transformers", "tokenizers", "peft"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def save(folder: Path, card: Card, model: nn.Module, tok: Tokenizers, *, base: Location, readme: str = "") -> None:
+    """Write a whole model folder, or nothing: merged weights, or an adapter beside a note of its base.
+
+    Raises ArtifactError where `folder` exists or the disk is full.
+    """
+    with atomic_folder(folder) as temporary:
+        if card.weights == "adapter":
+            _save_adapter(model, temporary / ADAPTER, base)
+        else:
+            plain: Any = model
+            plain.save_pretrained(temporary)
+        tok.source.save(temporary)
+        (temporary / "README.md").write_text(readme, encoding="utf-8")
+        (temporary / CARD).write_text(card.to_json(), encoding="utf-8")
+
+
+def _save_adapter(model: nn.Module, folder: Path, base: Location) -> None:
+    """PEFT's folder. A path relative to today's working directory would not be found tomorrow."""
+    adapter.save(model, folder)
+    file = folder / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    on_hub = base.revision is not None
+    config["base_model_name_or_path"] = base.name if on_hub else str(base.folder.resolve())
+    config["revision"] = base.revision
+    file.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def rewrite_card(folder: Path, card: Card, readme: str) -> None:
+    """Replace the Card and the model card of a complete folder, once scores are known."""
+    atomic_write(folder / CARD, card.to_json())
+    atomic_write(folder / "README.md", readme)
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether the folder is one of nlpipe's."""
+    return (folder / CARD).is_file()
+
+
+def read_card(folder: Path) -> Card:
+    """The Card of a model folder. Raises ArtifactError with what to do where there is none that can be read."""
+    file = folder / CARD
+    if not folder.is_dir():
+        raise ArtifactError(f"there is no model folder {folder}")
+    if not file.is_file():
+        if is_artifact(folder / "model"):
+            raise ArtifactError(f"{folder} is a run's folder; the model is in {folder / 'model'}")
+        raise ArtifactError(
+            f"{folder} has no {CARD}: nlpipe did not write it. "
+            f"For a plain transformers model: nlpipe.pipeline(task, model={str(folder)!r})"
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        written = content["format"]
+        if written > FORMAT:
+            raise ArtifactError(
+                f"{file} has format {written}, this nlpipe reads up to {FORMAT}: update nlpipe "
+                f"(it was written by {content.get('versions', {}).get('nlpipe', 'a newer one')})"
+            )
+        return Card.model_validate(content)
+    except (OSError, ValueError, TypeError, KeyError, ValidationError) as error:
+        raise ArtifactError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, offline: bool) -> Backbone:
+    """The model of a Card, complete and ready to answer.
+
+    Raises ArtifactError where weights are missing, or where an adapter's base is another one than it was
+    trained on.
+    """
+    if card.weights == "merged":
+        loaded = backbone.load(Location(str(folder), folder), objective, dtype=dtype, labels=card.labels)
+        if loaded.fresh:
+            raise ArtifactError(f"{folder} lacks the weights of {', '.join(loaded.fresh)}: it is incomplete")
+        return loaded
+    base = backbone.locate(card.backbone.name, revision=card.backbone.revision or "main", offline=offline)
+    if base.sha256 != card.backbone.sha256:
+        raise ArtifactError(
+            f"the adapter in {folder} was trained on {card.backbone.name} with sha256 {card.backbone.sha256}, "
+            f"but what lies there now has {base.sha256}: it would give other answers. Restore that base, or train again."
+        )
+    loaded = backbone.load(base, objective, dtype=dtype, labels=card.labels)
+    adapted = adapter.load(loaded.model, folder / ADAPTER)
+    return Backbone(
+        model=adapted,
+        tokenizers=backbone.tokenizers(Location(str(folder), folder), loaded.model.config),
+        family=loaded.family,
+        location=base,
+        head=loaded.head,
+        fresh=(),
+        limit=loaded.limit,
+    )
+
+
+def infer(
+    location: Location, task: str, row: Mapping[Family, tuple[type[Objective], ...]]
+) -> tuple[Family, type[Objective], tuple[str, ...]]:
+    """Family, objective and labels of an untouched model, from its config.
+
+    Raises ArtifactError where the model has no head for any of the task's objectives.
+    """
+    from nlpipe import upstream
+
+    config = upstream.read_config(location.folder)
+    family = backbone.family_of(config)
+    architectures = tuple(config.architectures or ())
+    for kind in row.get(family, ()):
+        if any(name.endswith(f"For{kind.head}") for name in architectures):
+            labels = config.id2label or {}
+            return family, kind, tuple(labels[index] for index in sorted(labels))
+    raise ArtifactError(
+        f"{location.name} is a {', '.join(architectures) or 'model without a stated class'}: it has no head "
+        f"for {task}. Fine-tune it with a recipe (nlpipe recipe new {task}), or take a model that has one."
+    )

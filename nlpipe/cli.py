@@ -1,0 +1,307 @@
+"""The command line: one small function per command, each calling one function of the library.
+
+Nothing heavy is imported here; a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from nlpipe.errors import DataError, NlpipeError
+
+app = typer.Typer(
+    name="nlpipe",
+    help="Fine-tune, measure and serve language models of any family from declarative recipes.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+recipe_app = typer.Typer(help="Write, check and show recipes.", no_args_is_help=True)
+plugin_app = typer.Typer(help="See the plugins and what they bring.", no_args_is_help=True)
+app.add_typer(recipe_app, name="recipe")
+app.add_typer(plugin_app, name="plugin")
+
+ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network; Hub names come from the cache.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the error stream.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--columns", metavar="OURS=THEIRS", help="What the file calls a field of the task."),
+]
+TaskName = Annotated[str | None, typer.Option("--task", help="The task, for a model that nlpipe did not write.")]
+Model = Annotated[str, typer.Argument(help="A model folder, a Hub name, or package:NAME/PATH.")]
+
+_blocked: list[str] = []
+_strict = False
+
+
+def main() -> None:
+    """Run the command line. A user's mistake ends with one message and exit code 2, a bug with its traceback."""
+    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=ERRORS, show_time=False, show_path=False)])
+    try:
+        app(standalone_mode=True)
+    except NlpipeError as error:
+        ERRORS.print(f"error: {error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        ERRORS.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away, as `head` does; nothing is wrong
+        sys.exit(0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from nlpipe import __version__
+
+        typer.echo(f"nlpipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    no_plugin: Annotated[
+        list[str] | None, typer.Option("--no-plugin", metavar="NAME", help="Leave a plugin out.")
+    ] = None,
+    strict_plugins: Annotated[bool, typer.Option("--strict-plugins", help="Stop at a plugin that fails.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command hold for all commands."""
+    global _strict  # noqa: PLW0603  (typer hands them to no command)
+    _blocked[:] = no_plugin or []
+    _strict = strict_plugins
+
+
+@app.command("run")
+def run_command(
+    recipe: Annotated[str, typer.Argument(help="The recipe's file, or the name of a shipped one.")],
+    changes: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Do what a recipe says: fine-tune and measure, or measure an untouched model."""
+    from nlpipe.recipe import read
+
+    plugins = _plugins()
+    parsed = read(recipe, plugins.tasks, changes or [])
+    if not quiet:
+        _say("loading the libraries …")
+    from nlpipe import tables
+    from nlpipe.progress import Watch
+    from nlpipe.running import run
+
+    watch = Watch(ERRORS)
+    try:
+        report = run(parsed, resume=resume, offline=offline, plugins=plugins, listeners=() if quiet else (watch,))
+    finally:
+        watch.close()
+    if not report.finished:
+        raise typer.Exit(130)
+    if as_json and report.scores:
+        typer.echo(json.dumps(report.scores.to_dict()))
+    elif report.scores:
+        tables.show(tables.scores(report.scores, "the measured split"))
+    if report.model and not quiet:
+        _say(f'model: {report.model}   in Python: nlpipe.load("{report.model}")')
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[str, typer.Option("--data", metavar="FILE", help="Labelled rows.")],
+    task: TaskName = None,
+    columns: Columns = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals; 0: none.")] = 1000,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Score a model on labelled rows."""
+    from nlpipe import tables
+    from nlpipe.running import evaluate_model
+
+    pipe = _pipeline(model, task, offline)
+    scores = evaluate_model(pipe, data, _pairs(columns, "--columns"), bootstrap=bootstrap)
+    if as_json:
+        typer.echo(json.dumps(scores.to_dict()))
+    else:
+        tables.show(tables.scores(scores, Path(data).name))
+
+
+@app.command()
+def predict(
+    model: Model,
+    source: Annotated[str, typer.Option("--input", metavar="FILE|-", help="csv, tsv, json, jsonl, parquet or txt.")],
+    target: Annotated[str, typer.Option("--output", metavar="FILE|-", help="jsonl, csv, tsv or parquet.")] = "-",
+    task: TaskName = None,
+    columns: Columns = None,
+    input_format: Annotated[str | None, typer.Option(help="The input's format, where its name does not tell.")] = None,
+    output_format: Annotated[
+        str | None, typer.Option(help="The output's format, where its name does not tell.")
+    ] = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+) -> None:
+    """Answer every row of a file; input columns are kept. `-` is standard input or output."""
+    from nlpipe.predicting import predict as answer
+
+    pairs = _pairs(columns, "--columns")
+    if source != "-":
+        from nlpipe.readers import check_file
+
+        check_file(source)
+    pipe = _pipeline(model, task, offline)
+    done = answer(pipe, source, target, columns=pairs, source_format=input_format, target_format=output_format)
+    if not quiet:
+        cut = f"; {done.truncated:,} were longer than the model reads and cut, as asked" if done.truncated else ""
+        _say(f"{done.rows:,} rows answered{cut}")
+
+
+@app.command()
+def tasks(
+    grid: Annotated[bool, typer.Option("--grid", help="Which families and objectives, with test evidence.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The installed tasks."""
+    from nlpipe import tables
+    from nlpipe.grid import grid as cells
+
+    plugins = _plugins()
+    listed: list[dict[str, Any]]
+    if grid:
+        listed = [
+            {"task": name, **{str(family): str(cell) for family, cell in row.items()}}
+            for name, row in cells(plugins.tasks).items()
+        ]
+    else:
+        listed = [
+            {"task": name, "what it does": task.summary, "plugin": plugins.origin(name).source}
+            for name, task in sorted(plugins.tasks.items())
+        ]
+    if as_json:
+        typer.echo(json.dumps(listed, ensure_ascii=False))
+    else:
+        tables.show(tables.rows("", listed))
+        if not grid:
+            _say("nlpipe recipe new TASK writes a recipe to start from")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Versions, devices, caches and plugins: what to send along with a question."""
+    from nlpipe import tables
+    from nlpipe.doctor import examine
+
+    found = examine(_plugins())
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        tables.show(tables.rows("", ({"what": key, "found": value} for key, value in found.items())))
+
+
+@recipe_app.command("new")
+def recipe_new(task: Annotated[str, typer.Argument(help="One of `nlpipe tasks`.")]) -> None:
+    """Print a commented recipe for a task, to be saved and filled in."""
+    from nlpipe.recipe import template
+
+    typer.echo(template(_plugins().task(task)), nl=False)
+
+
+@recipe_app.command("check")
+def recipe_check(recipe: Annotated[str, typer.Argument(help="The recipe's file.")], changes: Set = None) -> None:
+    """Say whether a recipe is right, with all its problems at once."""
+    from nlpipe.recipe import read
+
+    read(recipe, _plugins().tasks, changes or [])
+    _say(f"{recipe} is right")
+
+
+@recipe_app.command("show")
+def recipe_show(recipe: Annotated[str, typer.Argument(help="The recipe's file.")], changes: Set = None) -> None:
+    """Print a recipe with its parents, changes and defaults filled in."""
+    from nlpipe.recipe import dump, read
+
+    typer.echo(dump(read(recipe, _plugins().tasks, changes or [])), nl=False)
+
+
+@recipe_app.command("schema")
+def recipe_schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    from nlpipe.recipe import schema
+
+    typer.echo(json.dumps(schema(_plugins().tasks), indent=2))
+
+
+@plugin_app.command("list")
+def plugin_list(as_json: Json = False) -> None:
+    """Every plugin found: its version, tasks and load time, and what went wrong."""
+    from nlpipe import tables
+
+    records = _plugins().records
+    if as_json:
+        typer.echo(json.dumps([record.to_dict() for record in records]))
+    else:
+        tables.show(tables.plugins(records))
+
+
+@plugin_app.command("info")
+def plugin_info(
+    name: Annotated[str, typer.Argument(help="A plugin's name, as `plugin list` has it.")],
+) -> None:
+    """All there is to know of one plugin."""
+    from nlpipe import tables
+    from nlpipe.errors import PluginError, suggest
+
+    records = {record.name: record for record in _plugins().records}
+    if name not in records:
+        raise PluginError(f"no plugin is called {name!r}; {suggest(name, records)}")
+    found = records[name].to_dict()
+    tables.show(tables.rows("", ({"what": key, "found": value} for key, value in found.items())))
+
+
+def _plugins() -> Any:
+    from nlpipe.plugins import Plugins
+
+    return Plugins.discover(blocked=_blocked, strict=_strict)
+
+
+def _pipeline(model: str, task: str | None, offline: bool) -> Any:
+    """A model of ours by its folder, anyone's with the task's name."""
+    from nlpipe import pipelines
+
+    plugins = _plugins()
+    if task is None:
+        return pipelines.load(model, offline=offline, plugins=plugins)
+    return pipelines.pipeline(task, model=model, offline=offline, plugins=plugins)
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    pairs = [item.partition("=") for item in given or []]
+    odd = ["".join(pair) for pair in pairs if not all(pair)]
+    if odd:
+        raise DataError(f"{option} {odd[0]}: say OURS=THEIRS, such as text=review")
+    return {ours: theirs for ours, _, theirs in pairs}
+
+
+def _say(text: str) -> None:
+    ERRORS.print(text, markup=False)
+
+
+if __name__ == "__main__":
+    main()

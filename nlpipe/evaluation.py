@@ -1,0 +1,81 @@
+"""Labelled rows and answers to scores with intervals. No model and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nlpipe.batching import rng
+from nlpipe.errors import DataError
+
+if TYPE_CHECKING:
+    from nlpipe.metrics import Metric
+    from nlpipe.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Every score of one set of answers.
+
+    `intervals` has (low, high) of the 95 % percentile bootstrap (Efron and Tibshirani 1993) by score name,
+    empty where it was switched off; `baselines` the same scores of trivial answers, by the baseline's name.
+    """
+
+    task: str
+    n: int
+    scores: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    signatures: Mapping[str, str] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return asdict(self)
+
+
+def evaluate(
+    task: Task[Any, Any, Any, Any],
+    results: Sequence[Any],
+    examples: Sequence[Any],
+    *,
+    train: Sequence[Any] = (),
+    bootstrap: int = 1000,
+    seed: int = 13,
+) -> Scores:
+    """The task's metrics of `results` against `examples`; baselines where there are training rows.
+
+    Raises DataError where there is nothing to score.
+    """
+    if not examples:
+        raise DataError("there are no rows to score")
+    statistics = {metric: metric.rows(results, examples) for metric in task.metrics}
+    answers = task.baselines(train, examples) if train else {}
+    return Scores(
+        task=task.name,
+        n=len(examples),
+        scores={metric.name: float(metric.value(rows)) for metric, rows in statistics.items()},
+        intervals=intervals(statistics, bootstrap, seed) if bootstrap else {},
+        signatures={metric.name: metric.signature for metric in task.metrics},
+        baselines={name: quick(task, trivial, examples) for name, trivial in answers.items()},
+    )
+
+
+def quick(task: Task[Any, Any, Any, Any], results: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
+    """The scores alone, as evaluation during training needs them."""
+    return {metric.name: metric.score(results, examples) for metric in task.metrics}
+
+
+def intervals(statistics: Mapping[Metric, Any], resamples: int, seed: int) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap over rows; every metric sees the same resamples."""
+    n = len(next(iter(statistics.values())))
+    values: dict[str, list[float]] = {metric.name: [] for metric in statistics}
+    draw = rng(seed, "bootstrap")
+    for _ in range(resamples):
+        chosen = draw.integers(0, n, n)
+        for metric, rows in statistics.items():
+            values[metric.name].append(metric.value(rows[chosen]))
+    bounds = {name: np.nanquantile(found, [0.025, 0.975]) for name, found in values.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}

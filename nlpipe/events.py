@@ -1,0 +1,97 @@
+"""What happens in a run, in order. The training loop yields these; printing and tracking listen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The base of all events; `to_dict` is its line in `events.jsonl`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event's fields as JSON values, with its `event` name first."""
+        return {"event": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """Before the first step: what will be trained on what, and how much."""
+
+    task: str
+    backbone: str
+    family: str
+    objective: str
+    steps: int
+    examples: int
+    trainable: int  # weights that receive a gradient
+    parameters: int  # all weights
+    padding: float  # share of the tokens in the first epoch's batches that is padding, 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class RunResumed(Event):
+    """A checkpoint was found and the run goes on after `step`."""
+
+    step: int
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone(Event):
+    """One optimiser step. `loss` is the mean over the step's terms, `norm` the gradient's before clipping."""
+
+    step: int
+    steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    norm: float
+    examples: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated(Event):
+    """Scores on a split after `step`; `best` says whether these are the best weights so far."""
+
+    step: int
+    split: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Saved(Event):
+    """A checkpoint or the model is complete on disk."""
+
+    step: int
+    path: str
+    what: str  # "checkpoint" or "model"
+
+
+@dataclass(frozen=True, slots=True)
+class RunInterrupted(Event):
+    """Ctrl-C or SIGTERM; the run can be resumed from `step`."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed(Event):
+    """The run ended with an error."""
+
+    step: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """The model is saved, checked and measured."""
+
+    steps: int
+    seconds: float
+    scores: Mapping[str, float] = field(default_factory=dict)

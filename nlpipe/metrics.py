@@ -1,0 +1,47 @@
+"""A metric as two functions: what each row contributes, and the score of any set of rows.
+
+The split in two is what makes bootstrap intervals, slices and gathering over processes one mechanism:
+they only choose which rows `value` sees. No metric library is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Statistics = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One score.
+
+    `rows(results, examples)` gives an array [n, k] of sufficient statistics, one row per example (counts,
+    ranks, indicators); `value(rows)` gives the score of those rows, or of any resample of them. `signature`
+    names the convention and its owner, such as `f1|macro|sklearn`: scores of unlike signatures are
+    never compared. `direction` says whether more is better. `perfect` is the best value there is.
+    """
+
+    name: str
+    signature: str
+    rows: Callable[[Sequence[Any], Sequence[Any]], Statistics]
+    value: Callable[[Statistics], float]
+    direction: Literal["maximize", "minimize"] = "maximize"
+    perfect: float = 1.0
+
+    def score(self, results: Sequence[Any], examples: Sequence[Any]) -> float:
+        """The score of all results. Raises ValueError where the two differ in length."""
+        if len(results) != len(examples):
+            raise ValueError(f"{len(results)} results for {len(examples)} examples")
+        return float(self.value(self.rows(results, examples)))
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether `one` is a better score than `other`; nan is better than nothing."""
+        if other != other:
+            return one == one
+        return one > other if self.direction == "maximize" else one < other

@@ -1,0 +1,175 @@
+"""A label, several labels or a number for a text or a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from nlpipe.errors import DataError, UnsupportedError, suggest
+from nlpipe.objectives.base import Batch, Gold, Objective, Probabilities, Raw, Row, Text, parts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from nlpipe.runners.base import Runner
+    from nlpipe.tokens import Tokenizers
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceLabel(Objective):
+    """Reads a Text, answers Probabilities.
+
+    The gold is the index of the label (`kind: single`), the indices of all labels that hold (`multi`), or a
+    number (`number`). A long text is read in windows: each window of an example weighs 1/k in training, and
+    the answer is the mean of their probabilities. Of a pair the longer text is windowed; the shorter is read
+    whole in each window.
+
+    `class_weights` is `balanced` (n / (classes x count), as scikit-learn has it) or a weight per label name.
+    """
+
+    head: ClassVar[str] = "SequenceClassification"
+    peft: ClassVar[str | None] = "SEQ_CLS"
+    train_options: ClassVar[frozenset[str]] = frozenset({"class_weights", "label_smoothing"})
+
+    labels: tuple[str, ...] = ()
+    kind: Literal["single", "multi", "number"] = "single"
+    class_weights: Literal["balanced"] | Mapping[str, float] | tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+
+    @property
+    def outputs(self) -> int:
+        """One per label; one for a number."""
+        return 1 if self.kind == "number" else len(self.labels)
+
+    def encode(self, query: Text, gold: Gold, tok: Tokenizers) -> list[Row]:
+        """A row per window."""
+        source = tok.source
+        first = source.encode(query.first).ids
+        second = None if query.second is None else source.encode(query.second).ids
+        layout = source.single if second is None else source.pair
+        spans = self._spans(len(first), None if second is None else len(second), layout.special)
+        read = max(f_end + s_end for (_, f_end), (_, s_end) in spans)
+        rows = []
+        for (start, end), (start2, end2) in spans:
+            ids, types = layout.lay(first[start:end], (second or [])[start2:end2])
+            rows.append(
+                Row(
+                    ids=ids or [source.fallback_id],
+                    types=(types or [0]) if source.segments else None,
+                    target=gold,
+                    weight=1 / len(spans),
+                    seen=(read, len(first) + len(second or ())),
+                )
+            )
+        return parts(rows)
+
+    def _spans(self, first: int, second: int | None, special: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """The token ranges of the first and the second text that each row reads."""
+        if second is None:
+            return [(span, (0, 0)) for span in self.window.spans(first, special)]
+        shorter = min(first, second)
+        if self.window.long == "truncate":  # both may be too long: neither gets less than half of the room
+            shorter = min(shorter, (self.window.max_length - special) // 2)
+        elif special + shorter + self.window.overlap >= self.window.max_length:
+            raise DataError(
+                f"both texts are too long for one window of {self.window.max_length} tokens ({first} and {second}); "
+                "the shorter has to fit into each. Raise model.max_length or set model.long to 'truncate'."
+            )
+        moving = self.window.spans(max(first, second), special + shorter)
+        if first >= second:
+            return [(span, (0, shorter)) for span in moving]
+        return [((0, shorter), span) for span in moving]
+
+    def settle(self, golds: Sequence[Gold]) -> Self:
+        """Class weights as one number per label."""
+        if self.class_weights is None or self.kind == "number":
+            return self
+        if isinstance(self.class_weights, Mapping):
+            unknown = [name for name in self.class_weights if name not in self.labels]
+            if unknown:
+                raise UnsupportedError(
+                    f"train.class_weights: unknown label {unknown[0]!r}; {suggest(unknown[0], self.labels)}"
+                )
+            weights = tuple(float(self.class_weights.get(name, 1.0)) for name in self.labels)
+        else:
+            counts = [0] * len(self.labels)
+            for gold in golds:
+                for label in [gold] if self.kind == "single" else gold:
+                    counts[label] += 1
+            total = len(golds)
+            if self.kind == "single":
+                weights = tuple(total / (len(counts) * max(count, 1)) for count in counts)
+            else:  # how much rarer a label's presence is than its absence: torch's pos_weight
+                weights = tuple((total - count) / max(count, 1) for count in counts)
+        return replace(self, class_weights=weights)
+
+    def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
+        """Padded on the right; `terms` is the number of examples (windows weigh their share)."""
+        import torch
+
+        from nlpipe import tensors
+
+        inputs = {
+            "input_ids": tensors.pad([row.ids for row in rows], tok.source.pad_id),
+            "attention_mask": tensors.mask([row.length for row in rows]),
+        }
+        if rows[0].types is not None:
+            inputs["token_type_ids"] = tensors.pad([row.types or [] for row in rows], 0)
+        if answering:
+            return Batch(inputs, {}, 0.0, rows)
+        weight = torch.tensor([row.weight for row in rows])
+        return Batch(inputs, {"target": self._target(rows), "weight": weight}, float(weight.sum()), rows)
+
+    def _target(self, rows: Sequence[Row]) -> torch.Tensor:
+        """[rows] of label indices or numbers, or 0/1 [rows, labels] where several labels may hold."""
+        import torch
+
+        if self.kind == "single":
+            return torch.tensor([row.target for row in rows], dtype=torch.long)
+        if self.kind == "number":
+            return torch.tensor([row.target for row in rows], dtype=torch.float)
+        target = torch.zeros(len(rows), len(self.labels))
+        for index, row in enumerate(rows):
+            target[index, list(row.target)] = 1.0
+        return target
+
+    def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        """`logits`, [rows, outputs]."""
+        return {"logits": model(**batch.inputs).logits}
+
+    def loss(self, outputs: Mapping[str, torch.Tensor], batch: Batch) -> torch.Tensor:
+        """Cross-entropy, binary cross-entropy (mean over labels) or squared error, summed over examples."""
+        import torch
+
+        from nlpipe import tensors
+
+        logits, target = outputs["logits"].float(), batch.targets["target"]
+        settled = isinstance(self.class_weights, tuple)
+        weight = torch.tensor(self.class_weights, device=logits.device) if settled else None
+        if self.kind == "single":
+            loss = tensors.label_loss(logits, target, weight=weight, smoothing=self.label_smoothing)
+        elif self.kind == "multi":
+            loss = tensors.multi_label_loss(logits, target, weight=weight)
+        else:
+            loss = (logits.squeeze(1) - target).square()
+        return (loss * batch.targets["weight"]).sum()
+
+    def predict(self, runner: Runner, batch: Batch, call: Mapping[str, Any]) -> list[Raw]:
+        """Logits per row, float64 [outputs]."""
+        return list(runner.compute(self, batch)["logits"].astype("float64"))
+
+    def join(self, query: Text, rows: Sequence[Row], raws: Sequence[Raw]) -> Probabilities:
+        """The mean over windows of softmax, sigmoid or the number itself."""
+        import numpy as np
+
+        logits = np.stack(list(raws))
+        if self.kind == "single":
+            shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+            values = shifted / shifted.sum(axis=1, keepdims=True)
+        elif self.kind == "multi":
+            values = 1 / (1 + np.exp(-logits))
+        else:
+            values = logits
+        return Probabilities(values.mean(axis=0))

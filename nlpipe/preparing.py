@@ -1,0 +1,115 @@
+"""Rows and a recipe's wishes to what a training needs: labels, an objective, golds, encoded examples.
+
+Whatever does not fit is found here, before the first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from nlpipe import artifact, backbone, pipelines, upstream
+from nlpipe.errors import ArtifactError, DataError, Problem, UnsupportedError, suggest
+from nlpipe.task import Family, Task
+
+if TYPE_CHECKING:
+    from nlpipe.backbone import Backbone, Location
+    from nlpipe.data import Split
+    from nlpipe.objectives.base import Objective, Row
+    from nlpipe.recipe import Recipe
+
+AnyTask = Task[Any, Any, Any, Any]
+
+SHOWN = 5  # rows with problems that are shown one by one; the rest is counted
+
+
+def choose(task: type[AnyTask], family: Family, wanted: str = "auto") -> type[Objective]:
+    """The objective of the task's row for a family: its first, or the one a recipe names.
+
+    Raises UnsupportedError where the task does not serve the family, or not in that way.
+    """
+    row = task.row()
+    if family not in row:
+        served = ", ".join(str(other) for other in row)
+        raise UnsupportedError(f"{task.name} does not work on {family} models; it does on: {served}")
+    kinds = {kind.__name__: kind for kind in row[family]}
+    if wanted == "auto":
+        return row[family][0]
+    if wanted not in kinds:
+        raise UnsupportedError(
+            f"model.objective: {task.name} on {family} models has no {wanted!r}; {suggest(wanted, kinds)}"
+        )
+    return kinds[wanted]
+
+
+def labels(task: type[AnyTask], options: Any, wanted: Sequence[str] | None, split: Split) -> tuple[str, ...]:
+    """The label names in the order of the outputs: those a recipe fixes, else those of the training rows."""
+    try:
+        found = task.labels_in(split.examples, options)
+    except DataError as error:
+        raise DataError(f"{split.source}: {error}") from error
+    if wanted is None:
+        return found
+    extra = [label for label in found if label not in wanted]
+    if extra:
+        raise DataError(
+            f"{split.source} has the label {extra[0]!r}, which task.labels does not; {suggest(extra[0], wanted)}"
+        )
+    return tuple(wanted)
+
+
+def start(recipe: Recipe, *, offline: bool) -> Location:
+    """Where the backbone's weights lie. An nlpipe artifact is its merged model."""
+    location = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
+    if artifact.is_artifact(location.folder) and artifact.read_card(location.folder).weights == "adapter":
+        raise ArtifactError(
+            f"{location.name} holds an adapter alone; fine-tuning on top of it needs merged weights: train it "
+            "again with output.weights: merged"
+        )
+    return location
+
+
+def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective, Backbone]:
+    """The objective as the recipe configures it, and the backbone with its head."""
+    section, settings = recipe.model, recipe.train
+    assert settings is not None
+    family = backbone.family_of(upstream.read_config(location.folder))
+    kind = choose(type(task), family, section.objective)
+    objective = task.objective(kind).with_training(
+        {"class_weights": settings.class_weights, "label_smoothing": settings.label_smoothing or None}
+    )
+    base = backbone.load(
+        location, objective, dtype=pipelines.dtype_of(section.dtype), seed=settings.seed, labels=task.labels
+    )
+    length = None if section.max_length == "auto" else section.max_length
+    objective = backbone.with_window(objective, base.limit, length)
+    window = replace(objective.window, long=section.long, overlap=section.overlap)
+    return replace(objective, window=window), base
+
+
+def encode(task: AnyTask, objective: Objective, base: Backbone, split: Split) -> tuple[list[list[Row]], Objective]:
+    """The rows of each example, and the objective that has seen all golds."""
+    right = golds(task, objective, split)
+    rows = []
+    for number, example, gold in zip(split.rows, split.examples, right, strict=True):
+        try:
+            rows.append(objective.encode(task.query(task.given(example), objective), gold, base.tokenizers))
+        except DataError as error:
+            raise DataError(f"{split.source}, row {number}: {error}") from error
+    return rows, objective.settle(right)
+
+
+def golds(task: AnyTask, objective: Objective, split: Split) -> list[Any]:
+    """Every example's gold. Raises one DataError for all rows that have none."""
+    found, problems = [], []
+    for number, example in zip(split.rows, split.examples, strict=True):
+        try:
+            found.append(task.gold(example, objective))
+        except DataError as error:
+            problems.append(Problem(f"row {number}", "", str(error)))
+    if problems:
+        more = len(problems) - SHOWN
+        rest = [Problem("…", "", f"and {more} more row{'s' if more > 1 else ''}")] if more > 0 else []
+        raise DataError(f"{split.source} ({split.name}) has rows that cannot be used", [*problems[:SHOWN], *rest])
+    return found

@@ -1,0 +1,302 @@
+"""What a recipe may say: one frozen model per section, and Recipe over them.
+
+Each field's docstring is its help in the YAML schema, on the command line and in the docs. This module knows
+no file, no YAML and no task; which options a task has is checked against the task, in `recipe.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from nlpipe.recipe_sources import Count, Name, Real, Section, Size, Source, SourceOrShare, complain
+
+Split = Literal["train", "validation", "test"]
+
+ROWS_PER_STEP = 32
+"""`train.batch_size` where a recipe gives neither it nor `tokens_per_batch`."""
+
+
+class TaskSection(Section):
+    """What the data mean. `task: ner` is short for `task: {name: ner}`."""
+
+    name: Name = Field(examples=["classification"])
+    """the task, one of `nlpipe tasks`"""
+    labels: tuple[Name, ...] | None = Field(None, min_length=1)
+    """names of the labels in the order of the model's outputs; null: as found in the training data"""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """the task's own settings; in YAML they stand beside `name`"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return {"name": data}
+        if not isinstance(data, Mapping):
+            return data
+        core = {key: value for key, value in data.items() if key in cls.model_fields}
+        beside = {key: value for key, value in data.items() if key not in cls.model_fields}
+        if beside and isinstance(core.get("options", {}), Mapping):
+            core["options"] = {**core.get("options", {}), **beside}
+        return core
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for label in labels or ():
+            if (labels or ()).count(label) > 1:
+                raise complain(f"has '{label}' more than once")
+        return labels
+
+
+class ModelSection(Section):
+    """The pretrained model, and how it is asked."""
+
+    backbone: Name = Field(examples=["FacebookAI/roberta-base"])
+    """a Hub name, a folder (from `./` or `../` on: beside the recipe), an nlpipe model, package:NAME/PATH"""
+    revision: Name = "main"
+    """the branch, tag or commit of a Hub model"""
+    objective: Name = "auto"
+    """how the model is asked (`nlpipe tasks --grid`); auto: the task's first for the model's family"""
+    max_length: Count | Literal["auto"] = "auto"
+    """tokens that one pass reads, special ones included; auto: what the model was made for"""
+    long: Literal["window", "truncate", "error"] = "window"
+    """longer texts: read all of them in windows, cut them (counted and reported), or refuse them"""
+    overlap: Size = 0
+    """tokens that neighbouring windows share"""
+    attention: Literal["auto", "causal"] = "auto"
+    """a decoder that labels words or finds spans sees both sides; `causal` leaves it as it was pretrained"""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """the numbers the weights are loaded as; auto: float32 on a processor"""
+
+    @field_validator("overlap")
+    @classmethod
+    def _fits(cls, overlap: int, info: ValidationInfo) -> int:
+        length = info.data.get("max_length")
+        if isinstance(length, int) and overlap >= length:
+            raise complain(f"must be less than model.max_length ({length}), is {overlap}")
+        return overlap
+
+
+class AdapterSection(Section):
+    """A small set of new weights that is trained in the model's place."""
+
+    method: Literal["lora"] = "lora"
+    """LoRA: Hu et al. 2021, https://arxiv.org/abs/2106.09685"""
+    r: Count = 8
+    """the rank of each update"""
+    alpha: Real = Field(16.0, gt=0)
+    """updates are scaled by alpha / r"""
+    dropout: Real = Field(0.0, ge=0, lt=1)
+    """the share of the adapter's inputs dropped in training"""
+    targets: str | Sequence[str] = "auto"
+    """layers that get an update: auto (query and value), all-linear, a list of name ends, or one regex"""
+
+    @field_validator("targets")
+    @classmethod
+    def _compiles(cls, targets: str | Sequence[str]) -> str | Sequence[str]:
+        if not isinstance(targets, str):
+            return tuple(targets)
+        try:
+            re.compile(targets)
+        except re.error as error:
+            raise complain(f"is not a regular expression: {error}") from error
+        return targets
+
+
+class DataSection(Section):
+    """Where the rows come from."""
+
+    train: Source | None = Field(None, examples=["data/train.jsonl"])
+    """rows to learn from: a file, {path, format}, {hub, config, split, revision}, or a DataFrame"""
+    validation: SourceOrShare | None = None
+    """rows that choose the best weights: as train, or a share of train between 0 and 1"""
+    test: SourceOrShare | None = None
+    """rows that are only scored: as train, or a share of train between 0 and 1"""
+    columns: dict[str, Name] = Field(default_factory=dict)
+    """our name of a field: the column that holds it, where the data name it otherwise"""
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _share_of_something(cls, source: Any, info: ValidationInfo) -> Any:
+        if not isinstance(source, float):
+            return source
+        if "train" in info.data and info.data["train"] is None:
+            raise complain(f"is a share of data.train ({source:g}), which is not given")
+        other = info.data.get("validation") if info.field_name == "test" else None
+        if isinstance(other, float) and other + source >= 1:
+            raise complain(f"leaves nothing to learn from: it and data.validation take {other + source:g} of train")
+        return source
+
+    @model_validator(mode="after")
+    def _rows(self) -> DataSection:
+        if self.train is None and self.validation is None and self.test is None:
+            raise complain("names no rows; say train: FILE, or test: FILE to evaluate only")
+        return self
+
+
+class TrainSection(Section):
+    """How the model learns. A recipe without `train` evaluates an untouched model."""
+
+    epochs: Real = Field(3.0, gt=0)
+    """passes over the training rows; parts of one are possible"""
+    steps: Count | None = None
+    """optimizer steps; overrides epochs"""
+    batch_size: Count | None = None
+    """examples per optimizer step, over all processes; 32 where tokens_per_batch is not given either"""
+    tokens_per_batch: Count | None = None
+    """tokens per optimizer step, in place of batch_size"""
+    micro_batch: Count | Literal["auto"] = "auto"
+    """examples computed at once: fits a step into memory, never changes the result"""
+    learning_rate: Real | None = Field(None, gt=0)
+    """the peak; null: 2e-4 with an adapter, 3e-5 without"""
+    warmup: Real = Field(0.06, ge=0)
+    """steps until the peak: a share of all steps if below 1, else their number"""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """how the learning rate falls after the warm-up"""
+    weight_decay: Real = Field(0.01, ge=0)
+    """AdamW's decoupled decay, per step and learning rate"""
+    clip: Real | None = Field(1.0, gt=0)
+    """the largest norm of a step's gradient; null: any"""
+    seed: Size = 13
+    """every random draw follows from it"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """what the forward pass computes in"""
+    evaluate_every: Count | None = None
+    """steps between two looks at the validation rows; null: each epoch"""
+    checkpoint_every: Count | None = None
+    """steps between two checkpoints; null: each epoch"""
+    class_weights: Literal["balanced"] | dict[str, Annotated[Real, Field(ge=0)]] | None = None
+    """weights of the labels in the loss: balanced (rarer ones weigh more), or label: weight"""
+    label_smoothing: Real = Field(0.0, ge=0, lt=1)
+    """probability taken from the right label and shared among all"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _batch(cls, data: Any) -> Any:
+        given = isinstance(data, Mapping) and {data.get("batch_size"), data.get("tokens_per_batch")} != {None}
+        return data if given or not isinstance(data, Mapping) else {**data, "batch_size": ROWS_PER_STEP}
+
+    @field_validator("tokens_per_batch")
+    @classmethod
+    def _one_unit(cls, tokens: int | None, info: ValidationInfo) -> int | None:
+        if tokens is not None and info.data.get("batch_size") is not None:
+            raise complain("stands beside batch_size; set one of the two, or the other to null")
+        return tokens
+
+    @field_validator("warmup")
+    @classmethod
+    def _share_or_steps(cls, warmup: float) -> float:
+        if warmup >= 1 and not warmup.is_integer():
+            raise complain(f"must be a share below 1 or a whole number of steps, is {warmup:g}")
+        return warmup
+
+
+class EvaluateSection(Section):
+    """What is scored at the end, on the model as it was saved."""
+
+    split: Split | None = None
+    """the rows to score; null: test where there is one, else validation"""
+    bootstrap: Size = 1000
+    """resamples behind each confidence interval; 0: no intervals"""
+
+
+class RunSection(Section):
+    """Where the work is done."""
+
+    device: Name = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
+    threads: Count | Literal["auto"] = "auto"
+    """processor threads; auto: as many as there are cores"""
+
+
+class OutputSection(Section):
+    """What is written, and where."""
+
+    dir: str = ""
+    """the folder of the run, relative to the working directory; empty: runs/ and the task's name"""
+    weights: Literal["merged", "adapter"] = "merged"
+    """a model that needs no PEFT, or the adapter alone"""
+
+
+class Recipe(Section):
+    """All that a run needs to know: made here from Python values, or read from YAML by `nlpipe.recipe.read`.
+
+    `Recipe(task="ner", model={"backbone": "…"}, data={"train": frame}, train={})` takes mappings for sections
+    and raises pydantic's ValidationError; `nlpipe.recipe.build` takes one mapping and raises RecipeError.
+    Relative paths in a recipe made in Python are relative to the working directory.
+    """
+
+    version: Literal[1] = 1
+    """the version of this format"""
+    task: TaskSection = Field(examples=["classification"])
+    """what the data mean"""
+    model: ModelSection = Field(examples=[{"backbone": "FacebookAI/roberta-base"}])
+    """the pretrained model, and how it is asked"""
+    adapter: AdapterSection | None = None
+    """train an adapter; null: all weights are trained"""
+    data: DataSection = Field(examples=[{"train": "data/train.jsonl", "validation": 0.1}])
+    """where the rows come from"""
+    train: TrainSection | None = None
+    """how the model learns; null: an untouched model is evaluated"""
+    evaluate: EvaluateSection = Field(EvaluateSection(), validate_default=True)
+    """what is scored at the end"""
+    run: RunSection = RunSection()
+    """where the work is done"""
+    output: OutputSection = Field(OutputSection(), validate_default=True)
+    """what is written, and where"""
+
+    @field_validator("train")
+    @classmethod
+    def _rows_to_learn_from(cls, train: TrainSection | None, info: ValidationInfo) -> TrainSection | None:
+        data = info.data.get("data")
+        if train is not None and data is not None and data.train is None:
+            raise complain("has no rows to learn from; say data: {train: FILE}, or leave `train` out")
+        return train
+
+    @field_validator("evaluate")
+    @classmethod
+    def _rows_to_score(cls, evaluate: EvaluateSection, info: ValidationInfo) -> EvaluateSection:
+        data = info.data.get("data")
+        if data is None or "train" not in info.data:
+            return evaluate
+        if evaluate.split is not None and getattr(data, evaluate.split) is None:
+            raise complain(f"is '{evaluate.split}', but data.{evaluate.split} is not given", "evaluate.split")
+        untouched = info.data["train"] is None
+        if untouched and evaluate.split is None and data.test is None and data.validation is None:
+            raise complain(
+                "has no rows to score; say data: {test: FILE}, or `train: {}` to learn from data.train first"
+            )
+        return evaluate
+
+    @field_validator("output")
+    @classmethod
+    def _placed(cls, output: OutputSection, info: ValidationInfo) -> OutputSection:
+        if output.weights == "adapter" and "adapter" in info.data and info.data["adapter"] is None:
+            raise complain(
+                "is 'adapter', but the recipe has no `adapter` section; add one, or say merged", "output.weights"
+            )
+        if not output.dir and "task" in info.data:
+            return output.model_copy(update={"dir": f"runs/{info.data['task'].name}"})
+        return output
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak learning rate: the recipe's, else 2e-4 with an adapter and 3e-5 without.
+
+        LoRA's own experiments use 2e-4 (Hu et al. 2021, appendix D); 3e-5 is the middle of the values that
+        Devlin et al. 2019 (BERT, appendix A.3) try in full fine-tuning.
+        """
+        if self.train is not None and self.train.learning_rate is not None:
+            return self.train.learning_rate
+        return 2e-4 if self.adapter is not None else 3e-5
+
+    @property
+    def split(self) -> Split | None:
+        """The rows to score at the end: the named split, else test, else validation, else None."""
+        if self.evaluate.split is not None:
+            return self.evaluate.split
+        return "test" if self.data.test is not None else "validation" if self.data.validation is not None else None

@@ -1,0 +1,73 @@
+"""What a pipeline answers: plain frozen values that go to JSON and back. No model, no tensor, no heavy import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The base of every answer.
+
+    `seen` is (tokens read, tokens there): the two differ only where truncation was asked for by name.
+    It is None where no model read anything, as in a baseline or in answers made elsewhere.
+    """
+
+    seen: tuple[int, int] | None = field(default=None, kw_only=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values; `from_dict` gives an equal result back."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The result that `to_dict` was made from. Raises TypeError for keys that are not fields."""
+        seen = data.get("seen")
+        rest = {key: value for key, value in data.items() if key != "seen"}
+        return cls(**cls._restore(rest), seen=None if seen is None else (int(seen[0]), int(seen[1])))
+
+    @classmethod
+    def _restore(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """JSON values back to the fields' types; a subclass with tuples or nested values overrides it."""
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Label(Result):
+    """The label of a text.
+
+    `label` is the likeliest one and `score` its probability in [0, 1]; None for both where a
+    multi-label text carries none of the labels. `scores` has every label's probability (they sum to 1
+    where exactly one label holds), and `labels` all labels that hold: one, or any number if multi-label.
+    """
+
+    label: str | None
+    score: float | None
+    scores: Mapping[str, float]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def _restore(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"labels": tuple(data["labels"])}
+
+
+def to_frame(results: Iterable[Result]) -> pd.DataFrame:
+    """One row per result, one column per field."""
+    import pandas as pd
+
+    return pd.DataFrame([result.to_dict() for result in results])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Result):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

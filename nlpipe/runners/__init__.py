@@ -1,0 +1,1 @@
+"""What computes. Back ends and adapters attach to a Runner and nowhere else."""

@@ -1,0 +1,359 @@
+"""A recipe, from its data to a measured model: read, load, train, save, check, evaluate.
+
+Each step is a function of a module below; this one only puts them in order.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nlpipe import adapter, artifact, cards, data, evaluation, parity, pipelines, preparing
+from nlpipe.artifact import Card, Origin
+from nlpipe.backbone import Backbone, Location
+from nlpipe.data import Split
+from nlpipe.errors import RecipeError
+from nlpipe.evaluation import Scores
+from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
+from nlpipe.objectives.base import Objective, Row
+from nlpipe.pipelines import Pipeline
+from nlpipe.plugins import Plugins
+from nlpipe.preparing import AnyTask
+from nlpipe.recipe import Recipe, check
+from nlpipe.results import Result
+from nlpipe.rundir import RunDirectory
+from nlpipe.runners.torch import TorchRunner
+from nlpipe.stopping import Stop
+from nlpipe.train import Settings, Training, train
+
+Listener = Callable[[Event], None]
+
+DEFAULT_SEED = 13  # where a recipe has no `train:` to say one
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run made: the model's folder (None for an untouched model), its scores and the seconds it took.
+
+    `finished` is False where the run was interrupted; it can then be resumed. `split` names the rows that were
+    scored, `results` and `examples` are theirs.
+    """
+
+    directory: Path
+    model: Path | None
+    seconds: float
+    finished: bool = True
+    split: str | None = None
+    scores: Scores | None = None
+    results: Sequence[Result] = field(default=(), repr=False)
+    examples: Sequence[Any] = field(default=(), repr=False)
+
+
+def run(
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    offline: bool = False,
+    listeners: Sequence[Listener] = (),
+    plugins: Plugins | None = None,
+) -> RunReport:
+    """Do what the recipe says: with `train:` fine-tune, without it evaluate the untouched model.
+
+    Each event goes to `events.jsonl`, to the plugins and to `listeners`. Raises RecipeError, DataError,
+    ArtifactError or UnsupportedError for what the user can mend; nothing is written before data and model are
+    known to fit.
+    """
+    registry = plugins or Plugins.discover()
+    options = check(recipe, registry.tasks)
+    if recipe.run.threads != "auto":
+        torch.set_num_threads(recipe.run.threads)
+    session = _Session(recipe, options, registry, offline=offline, listeners=listeners)
+    return session.train(resume=resume) if recipe.train else session.untouched()
+
+
+def evaluate_model(
+    pipe: Pipeline, source: Any, columns: Mapping[str, str] | None = None, *, bootstrap: int = 1000
+) -> Scores:
+    """The scores of a loaded pipeline on labelled rows: a file, a DataFrame, or whatever `data:` takes.
+
+    Raises DataError for rows that do not fit, with their numbers.
+    """
+    hook = pipe.plugins.hook.nlpipe_dataset
+    split = data.load_splits({"test": source}, pipe.task.Example, columns or {}, seed=DEFAULT_SEED, hook=hook)["test"]
+    preparing.golds(pipe.task, pipe.objective, split)
+    results = list(pipe.map(pipe.task.given(example) for example in split.examples))
+    return evaluation.evaluate(pipe.task, results, split.examples, bootstrap=bootstrap)
+
+
+class _Session:
+    """One run: what is decided once and used in several steps."""
+
+    def __init__(
+        self, recipe: Recipe, options: Any, plugins: Plugins, *, offline: bool, listeners: Sequence[Listener]
+    ) -> None:
+        self.recipe, self.options, self.plugins = recipe, options, plugins
+        self.offline, self.listeners = offline, listeners
+        self.kind = plugins.task(recipe.task.name)
+        self.seed = recipe.train.seed if recipe.train else DEFAULT_SEED
+        self.directory = RunDirectory(Path(recipe.output.dir).expanduser())
+        self.started = time.perf_counter()
+        self.step = 0
+        self.stop = Stop()
+
+    def train(self, *, resume: bool) -> RunReport:
+        """Fine-tune, save, check and measure."""
+        self.directory.claim(resume=resume)
+        splits = self._splits()
+        labels = preparing.labels(self.kind, self.options, self.recipe.task.labels, splits["train"])
+        task = self.kind(labels, self.options)
+        objective, base = preparing.model(self.recipe, task, preparing.start(self.recipe, offline=self.offline))
+        for name, split in splits.items():
+            if name != "train":  # a label that training never saw is found now, not after the training
+                preparing.golds(task, objective, split)
+        encoded, objective = preparing.encode(task, objective, base, splits["train"])
+        model = self._adapted(base, objective)
+        training = self._training(task, objective, base, model, encoded, splits)
+        self.directory.begin(self.recipe, splits)
+        with self._reporting():
+            self._emit(self._start_event(training, base))
+            for event in train(training, resume=resume):
+                self._emit(event)
+                if isinstance(event, RunInterrupted):
+                    return RunReport(self.directory.path, None, self._seconds(), finished=False)
+            task = self._tuned(task, objective, base, model, splits.get("validation"))
+            pipe = self._release(task, objective, base, model, splits["train"])
+            return self._measure(pipe, splits, saved=True)
+
+    def untouched(self) -> RunReport:
+        """Measure a model as it is."""
+        self.directory.claim(resume=False)
+        splits = self._splits()
+        section = self.recipe.model
+        pipe = pipelines.pipeline(
+            self.kind.name,
+            model=section.backbone,
+            revision=section.revision,
+            device=self.recipe.run.device,
+            dtype=section.dtype,
+            long=section.long,
+            offline=self.offline,
+            plugins=self.plugins,
+        )
+        for split in splits.values():
+            preparing.golds(pipe.task, pipe.objective, split)
+        self.directory.begin(self.recipe, splits)
+        with self._reporting():
+            return self._measure(pipe, splits, saved=False)
+
+    def _splits(self) -> dict[str, Split]:
+        section = self.recipe.data
+        return data.load_splits(
+            {"train": section.train, "validation": section.validation, "test": section.test},
+            self.kind.Example,
+            section.columns,
+            seed=self.seed,
+            stratify=self.kind.stratum,
+            hook=self.plugins.hook.nlpipe_dataset,
+        )
+
+    def _adapted(self, base: Backbone, objective: Objective) -> nn.Module:
+        if self.recipe.adapter is None:
+            return base.model
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return adapter.attach(base.model, self.recipe.adapter, objective, base.fresh, own=base.head == "nlpipe")
+
+    def _training(
+        self,
+        task: AnyTask,
+        objective: Objective,
+        base: Backbone,
+        model: nn.Module,
+        encoded: Sequence[list[Row]],
+        splits: Mapping[str, Split],
+    ) -> Training:
+        device = pipelines.device_of(self.recipe.run.device)
+        validation = splits.get("validation")
+
+        def evaluate(current: nn.Module) -> Mapping[str, float]:
+            assert validation is not None
+            results = self._results(task, objective, base, current, validation)
+            return evaluation.quick(task, results, validation.examples)
+
+        return Training(
+            model=model.to(device),
+            objective=objective,
+            examples=encoded,
+            tok=base.tokenizers,
+            settings=self._settings(device),
+            device=device,
+            checkpoints=self.directory.checkpoints,
+            identity=self._identity(splits),
+            evaluate=None if validation is None else evaluate,
+            metric=task.metrics[0],
+            stop=self.stop,
+        )
+
+    def _settings(self, device: torch.device) -> Settings:
+        section = self.recipe.train
+        assert section is not None
+        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return Settings(
+            epochs=section.epochs,
+            steps=section.steps,
+            batch_size=section.batch_size,
+            tokens_per_batch=section.tokens_per_batch,
+            micro_batch=section.micro_batch,
+            learning_rate=self.recipe.learning_rate,
+            warmup=section.warmup,
+            schedule=section.schedule,
+            weight_decay=section.weight_decay,
+            clip=section.clip,
+            seed=section.seed,
+            precision=("bfloat16" if half else "float32") if section.precision == "auto" else section.precision,
+            evaluate_every=section.evaluate_every,
+            checkpoint_every=section.checkpoint_every,
+        )
+
+    def _identity(self, splits: Mapping[str, Split]) -> dict[str, Any]:
+        """What decides the weights: resuming with anything else would be another run."""
+        whole = json.loads(self.recipe.model_dump_json(exclude={"output", "run", "evaluate", "data"}))
+        return {**whole, "rows": {name: len(split.examples) for name, split in splits.items()}}
+
+    def _start_event(self, training: Training, base: Backbone) -> RunStarted:
+        trainable, total = adapter.counts(training.model)
+        return RunStarted(
+            task=self.kind.name,
+            backbone=self.recipe.model.backbone,
+            family=base.family,
+            objective=type(training.objective).__name__,
+            steps=training.steps,
+            examples=len(training.examples),
+            trainable=trainable,
+            parameters=total,
+            padding=training.padding(),
+        )
+
+    def _results(
+        self, task: AnyTask, objective: Objective, base: Backbone, model: nn.Module, split: Split
+    ) -> list[Result]:
+        """Answers of a model in training, by the same way as a pipeline's."""
+        inputs = [task.given(example) for example in split.examples]
+        queries = [task.query(given, objective) for given in inputs]
+        asked = [(query, objective.encode(query, None, base.tokenizers)) for query in queries]
+        runner = TorchRunner(model, pipelines.device_of(self.recipe.run.device))
+        answers = pipelines.answer(objective, runner, base.tokenizers, asked)
+        return [task.result(answer, given) for answer, given in zip(answers, inputs, strict=True)]
+
+    def _tuned(
+        self, task: AnyTask, objective: Objective, base: Backbone, model: nn.Module, split: Split | None
+    ) -> AnyTask:
+        """The task with thresholds chosen on the validation rows, where there are any."""
+        if split is None:
+            return task
+        return self.kind(task.labels, task.tune(self._results(task, objective, base, model, split), split.examples))
+
+    def _release(self, task: AnyTask, objective: Objective, base: Backbone, model: nn.Module, split: Split) -> Pipeline:
+        """Save the model and load it again; both must answer as the trained one does."""
+        card = self._card(task, objective, base)
+        examples = parity.spread(split.examples)
+        queries = [task.query(task.given(example), objective) for example in examples]
+        rows = [row for query in queries for row in objective.encode(query, None, base.tokenizers)]
+        expected = parity.outputs(objective, model, base.tokenizers, rows)
+        if self.recipe.adapter is not None and card.weights == "merged":
+            model, before = adapter.merge(model), expected
+            expected = parity.outputs(objective, model, base.tokenizers, rows)
+            parity.require(before, expected, parity.MERGE_TOLERANCE, "merging the adapter into the weights")
+        readme = cards.readme(card, self.recipe)
+        artifact.save(self.directory.model, card, model, base.tokenizers, base=base.location, readme=readme)
+        pipe = pipelines.load(
+            self.directory.model, device=self.recipe.run.device, offline=self.offline, plugins=self.plugins
+        )
+        assert isinstance(pipe.runner, TorchRunner)
+        again = [row for query in queries for row in pipe.objective.encode(query, None, pipe.tokenizers)]
+        reloaded = parity.outputs(pipe.objective, pipe.runner.model, pipe.tokenizers, again)
+        parity.require(expected, reloaded, 0.0, "saving and loading the model")
+        self._emit(Saved(self.step, str(self.directory.model), "model"))
+        return pipe
+
+    def _card(self, task: AnyTask, objective: Objective, base: Backbone) -> Card:
+        record = self.plugins.origin(task.name)
+        return Card(
+            task=task.name,
+            options=task.options.model_dump(mode="json"),
+            labels=task.labels,
+            family=base.family,
+            objective=type(objective).__name__,
+            head=base.head,
+            weights=self.recipe.output.weights,
+            window=objective.window,
+            plugin=Origin(name=record.distribution or record.name, version=record.version),
+            backbone=Origin(name=_lasting(base.location), revision=base.location.revision, sha256=base.location.sha256),
+            versions=artifact.versions(),
+        )
+
+    def _measure(self, pipe: Pipeline, splits: Mapping[str, Split], *, saved: bool) -> RunReport:
+        """Score the loaded pipeline on the recipe's split, into the run's folder and the Card."""
+        name, folder = self.recipe.split, self.directory.model if saved else None
+        scores, results, examples = None, list[Result](), list[Any]()
+        if name is not None:
+            examples = splits[name].examples
+            results = [result for result in pipe.map(map(pipe.task.given, examples)) if result is not None]
+            scores = evaluation.evaluate(
+                pipe.task,
+                results,
+                examples,
+                train=splits["train"].examples if "train" in splits else (),
+                bootstrap=self.recipe.evaluate.bootstrap,
+                seed=self.seed,
+            )
+            self.directory.measured(splits[name], scores, results)
+            if folder is not None:
+                card = pipe.card.model_copy(
+                    update={"scores": dict(scores.scores), "signatures": dict(scores.signatures)}
+                )
+                artifact.rewrite_card(folder, card, cards.readme(card, self.recipe, scores, split=name))
+        self._emit(RunFinished(self.step, self._seconds(), scores.scores if scores else {}))
+        return RunReport(
+            self.directory.path,
+            folder,
+            self._seconds(),
+            split=name,
+            scores=scores,
+            results=results,
+            examples=examples,
+        )
+
+    def _emit(self, event: Event) -> None:
+        self.step = getattr(event, "step", self.step)
+        self.directory.note(event)
+        self.plugins.emit(event)
+        for listener in self.listeners:
+            listener(event)
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Signals wait for the end of a step; a failure becomes an event before it goes on its way."""
+        with self.stop.listening():
+            try:
+                yield
+            except Exception as error:
+                self._emit(RunFailed(self.step, f"{type(error).__name__}: {error}"))
+                raise
+
+
+def _lasting(location: Location) -> str:
+    """The name under which a base is found again: a relative path would depend on the working directory."""
+    local = location.revision is None and not location.name.startswith("package:")
+    return str(location.folder.resolve()) if local else location.name

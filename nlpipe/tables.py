@@ -1,0 +1,71 @@
+"""What the command line prints on its standard output: scores, tasks, plugins and results as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from nlpipe.evaluation import Scores
+    from nlpipe.plugins import PluginRecord
+
+# Scores that are not fractions and are printed as they are.
+_AS_THEY_ARE = frozenset({"mcc", "spearman", "pearson", "bleu", "chrf", "ter", "perplexity"})
+
+
+def scores(found: Scores, split: str) -> Table:
+    """Scores in percent with their intervals, and the trivial answers beside them."""
+    table = _table(f"{found.task}: {found.n:,} rows of {split}", "score", "value", "95 % interval", *found.baselines)
+    for name, value in found.scores.items():
+        low, high = found.intervals.get(name, (None, None))
+        between = "–" if low is None or high is None else f"{_shown(name, low)} to {_shown(name, high)}"
+        trivial = [_shown(name, values[name]) for values in found.baselines.values()]
+        table.add_row(name, _shown(name, value), between, *trivial)
+    return table
+
+
+def plugins(records: Iterable[PluginRecord]) -> Table:
+    """Every plugin found, loaded or not."""
+    table = _table("", "plugin", "distribution", "state", "tasks", "ms", "note")
+    for record in records:
+        note = record.error or (f"imports {', '.join(record.heavy)} when loaded" if record.heavy else "")
+        table.add_row(
+            record.name,
+            record.source,
+            record.state,
+            ", ".join(record.tasks),
+            f"{1000 * record.seconds:.0f}",
+            note,
+        )
+    return table
+
+
+def rows(title: str, content: Iterable[Mapping[str, Any]]) -> Table:
+    """Mappings with the same keys as a table."""
+    found = list(content)
+    table = _table(title, *(found[0] if found else ()))
+    for row in found:
+        table.add_row(*(str(value) for value in row.values()))
+    return table
+
+
+def show(item: Any) -> None:
+    """Print to the standard output, as wide as the terminal; never narrower than a table can be read."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)
+    console.print(item)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{value:.4f}" if name in _AS_THEY_ARE else f"{100 * value:.2f} %"

@@ -1,0 +1,121 @@
+"""What a task plugin is: the meaning of its data, and nothing about tokens, files, devices or batches.
+
+This file, `hookspecs.py` and `objectives/base.py` are the whole contract for a plugin author.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from nlpipe.results import Result
+
+if TYPE_CHECKING:
+    from nlpipe.metrics import Metric
+    from nlpipe.objectives.base import Answer, Gold, Objective, Query
+
+
+class Family(StrEnum):
+    """What a backbone is made of."""
+
+    ENCODER = "encoder"
+    DECODER = "decoder"
+    ENCODER_DECODER = "encoder-decoder"
+
+
+class Record(BaseModel):
+    """The base of a task's Input and Example: typed rows; text is never made from a number silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TaskOptions(BaseModel):
+    """The base of a task's own settings: what stands beside `name` under `task:` in a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+InputT = TypeVar("InputT", bound=Record)
+ExampleT = TypeVar("ExampleT", bound=Record)
+ResultT = TypeVar("ResultT", bound=Result)
+OptionsT = TypeVar("OptionsT", bound=TaskOptions)
+
+
+class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
+    """Translates Examples into Queries and golds, and Answers into Results.
+
+    One task has one Input, one Result and one list of metrics. `metrics[0]` decides which weights are best.
+    An instance is configured: `labels` are the names in the order of the model's outputs (empty for a
+    task without labels), `options` the task's settings.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Input: ClassVar[type[Record]]
+    Example: ClassVar[type[Record]]
+    Result: ClassVar[type[Result]]
+    Options: ClassVar[type[TaskOptions]] = TaskOptions
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    def __init__(self, labels: Sequence[str] = (), options: OptionsT | None = None) -> None:
+        self.labels = tuple(labels)
+        self.options: OptionsT = options if options is not None else self.Options()  # type: ignore[assignment]
+
+    @classmethod
+    @abstractmethod
+    def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
+        """The task's row of the grid: for each family the objectives that serve it, the default first."""
+
+    @abstractmethod
+    def objective(self, kind: type[Objective]) -> Objective:
+        """An objective of `kind` (one of the row's) configured with this task's labels and options."""
+
+    @abstractmethod
+    def query(self, given: InputT, objective: Objective) -> Query:
+        """What to ask the model about one input. Examples come without their gold fields."""
+
+    @abstractmethod
+    def gold(self, example: ExampleT, objective: Objective) -> Gold:
+        """The right answer in the objective's terms.
+
+        Raises DataError where the example cannot be learnt or scored; the core adds the row's number.
+        """
+
+    @abstractmethod
+    def result(self, answer: Answer, given: InputT) -> ResultT:
+        """The answer in the task's terms."""
+
+    def tune(self, results: Sequence[ResultT], examples: Sequence[ExampleT]) -> OptionsT:
+        """Options with thresholds chosen on validation rows; unchanged by default."""
+        return self.options
+
+    def baselines(self, train: Sequence[ExampleT], examples: Sequence[ExampleT]) -> Mapping[str, Sequence[ResultT]]:
+        """Trivial answers to `examples` that a model has to beat, by name; learnt from `train` alone."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def samples(cls) -> Sequence[ExampleT]:
+        """A handful of valid examples, as documentation and for the test kit."""
+
+    @classmethod
+    def labels_in(cls, examples: Sequence[ExampleT], options: OptionsT) -> tuple[str, ...]:
+        """The label names of a training set in an order that does not depend on the order of its rows.
+
+        Raises DataError where there are too few to learn anything. Empty for a task without labels.
+        """
+        return ()
+
+    @classmethod
+    def stratum(cls, example: ExampleT) -> str | None:
+        """What a share split off the training rows keeps the proportions of; None: nothing."""
+        return None
+
+    def given(self, example: ExampleT) -> InputT:
+        """The example without its gold fields: what the model is asked."""
+        fields: dict[str, Any] = {name: getattr(example, name) for name in self.Input.model_fields}
+        return self.Input.model_construct(**fields)  # type: ignore[return-value]

@@ -1,0 +1,151 @@
+"""Text classification: one label of a set for each text, or any number of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from nlpipe.errors import DataError, suggest
+from nlpipe.metrics import Metric
+from nlpipe.objectives import Objective, SequenceLabel
+from nlpipe.objectives.base import Answer, Probabilities, Query, Text
+from nlpipe.results import Label
+from nlpipe.task import Family, Record, Task, TaskOptions
+from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
+
+
+class Input(Record):
+    """A text, or two whose relation is asked for."""
+
+    text: str
+    text_pair: str | None = None
+
+
+class Example(Input):
+    """An input with its label, or with all its labels."""
+
+    label: str | int | None = None
+    labels: tuple[str | int, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The right labels, as text: a data set's class number 3 is the label "3"."""
+        given = self.labels if self.labels is not None else () if self.label is None else (self.label,)
+        return tuple(str(label) for label in given)
+
+
+class Options(TaskOptions):
+    """What stands beside `name: classification` in a recipe."""
+
+    multi_label: bool = Field(False, description="any number of labels may hold; rows carry `labels`, a list")
+    threshold: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="probability from which a label holds, if multi_label; tuned on validation",
+    )
+
+
+class Classification(Task[Input, Example, Label, Options]):
+    """Which label holds for a text."""
+
+    name: ClassVar[str] = "classification"
+    summary: ClassVar[str] = "labels for a text or a pair of texts"
+    Input = Input
+    Example = Example
+    Result = Label
+    Options = Options
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1, MCC)
+
+    @classmethod
+    def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
+        """A head over the sequence, in every family."""
+        return dict.fromkeys(Family, (SequenceLabel,))
+
+    def objective(self, kind: type[Objective]) -> Objective:
+        """One label among all, or each label by itself."""
+        return SequenceLabel(labels=self.labels, kind="multi" if self.options.multi_label else "single")
+
+    def query(self, given: Input, objective: Objective) -> Query:
+        """The text as it is."""
+        return Text(given.text, given.text_pair)
+
+    def gold(self, example: Example, objective: Objective) -> int | list[int]:
+        """The label's index, or the indices of all labels."""
+        self._check(example)
+        for name in example.names:
+            if name not in self.labels:
+                raise DataError(f"label {name!r} does not occur in training; {suggest(name, self.labels)}")
+        indices = [self.labels.index(name) for name in example.names]
+        return indices if self.options.multi_label else indices[0]
+
+    def _check(self, example: Example) -> None:
+        if self.options.multi_label:
+            if example.labels is None:
+                raise DataError("`labels` (a list) is missing; it may be empty, but must be there")
+        elif example.label is None:
+            raise DataError("`label` is missing (for several labels per row: task.multi_label: true)")
+        elif not example.names[0].strip():
+            raise DataError("`label` is empty")
+
+    def result(self, answer: Answer, given: Input) -> Label:
+        """The likeliest label, with all probabilities."""
+        assert isinstance(answer, Probabilities)
+        values = [float(value) for value in answer.values]
+        scores = dict(zip(self.labels, values, strict=True))
+        best = max(scores, key=scores.__getitem__)
+        if not self.options.multi_label:
+            return Label(best, scores[best], scores, (best,))
+        held = tuple(name for name in self.labels if scores[name] >= self.options.threshold)
+        return Label(best, scores[best], scores, held) if held else Label(None, None, scores, ())
+
+    def tune(self, results: Sequence[Label], examples: Sequence[Example]) -> Options:
+        """With several labels, the threshold of the best macro F1 on validation rows, in steps of 0.05."""
+        if not self.options.multi_label:
+            return self.options
+
+        def score(threshold: float) -> float:
+            moved = [
+                Label(None, None, r.scores, tuple(n for n, s in r.scores.items() if s >= threshold)) for r in results
+            ]
+            return MACRO_F1.score(moved, examples)
+
+        # The default wins ties, so that a threshold moves only where it helps.
+        steps = [0.5, *(round(0.05 * step, 2) for step in range(1, 20))]
+        return self.options.model_copy(update={"threshold": max(steps, key=score)})
+
+    def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Label]]:
+        """The labels that training has most often, whatever the text."""
+        (names, _), *_ = Counter(example.names for example in train).most_common(1)
+        scores = {label: float(label in names) for label in self.labels}
+        first = names[0] if names else None
+        return {"majority": [Label(first, 1.0 if names else None, scores, names)] * len(examples)}
+
+    @classmethod
+    def stratum(cls, example: Example) -> str:
+        """The labels: a share of the rows has each of them in proportion."""
+        return "\n".join(sorted(example.names))
+
+    @classmethod
+    def samples(cls) -> Sequence[Example]:
+        """Three questions and what they are about."""
+        return (
+            Example(text="When does the last train leave?", label="time"),
+            Example(text="Where can I leave my suitcase?", label="place"),
+            Example(text="What time do you open on Sundays?", label="time"),
+        )
+
+    @classmethod
+    def labels_in(cls, examples: Sequence[Example], options: Options) -> tuple[str, ...]:
+        """All labels, numbers in their order and names in theirs."""
+        found = {name for example in examples for name in example.names}
+        if not options.multi_label and len(found) < 2:
+            there = f"only {found.pop()!r}" if found else "no label"
+            raise DataError(f"the training rows have {there}; there must be at least two to tell apart")
+        if not found:
+            raise DataError("no training row has any label")
+        numbers = all(name.lstrip("-").isdigit() for name in found)
+        return tuple(sorted(found, key=int if numbers else str))

@@ -1,0 +1,69 @@
+"""The scores of labels: accuracy, macro F1 and Matthews' correlation, as scikit-learn defines them.
+
+Each row's statistics are indicators: which labels are right, and which were answered. One label or many
+then need no two kinds of counting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nlpipe.metrics import Metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nlpipe.results import Label
+    from nlpipe_classification.classification import Example
+
+
+def indicators(results: Sequence[Label], examples: Sequence[Example]) -> NDArray[Any]:
+    """[n, 2 x labels]: the right labels as 0/1, then the answered ones. Labels in order of their names."""
+    right = [example.names for example in examples]
+    names = sorted({*(n for row in right for n in row), *(n for r in results for n in r.labels)})
+    index = {name: at for at, name in enumerate(names)}
+    rows = np.zeros((len(examples), 2 * len(names)), dtype=np.int8)
+    for at, (gold, result) in enumerate(zip(right, results, strict=True)):
+        rows[at, [index[name] for name in gold]] = 1
+        rows[at, [len(names) + index[name] for name in result.labels]] = 1
+    return rows
+
+
+def _halves(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    width = rows.shape[1] // 2
+    return rows[:, :width], rows[:, width:]
+
+
+def accuracy(rows: NDArray[Any]) -> float:
+    """The share of rows whose labels are exactly right; nan for no rows."""
+    gold, answered = _halves(rows)
+    return float((gold == answered).all(axis=1).mean()) if len(rows) else float("nan")
+
+
+def macro_f1(rows: NDArray[Any]) -> float:
+    """The mean over labels of 2 tp / (2 tp + fp + fn), over labels that occur in gold or answers."""
+    gold, answered = _halves(rows)
+    hits, right, said = (gold * answered).sum(axis=0), gold.sum(axis=0), answered.sum(axis=0)
+    there = right + said > 0
+    return float((2 * hits[there] / (right + said)[there]).mean()) if there.any() else float("nan")
+
+
+def mcc(rows: NDArray[Any]) -> float:
+    """Matthews' correlation over all labels (Gorodkin 2004, R_K); over all decisions if labels are several.
+
+    0 where gold or answers never vary.
+    """
+    gold, answered = _halves(rows)
+    if not ((gold.sum(axis=1) == 1).all() and (answered.sum(axis=1) == 1).all()):
+        gold, answered = (np.stack([m.ravel(), 1 - m.ravel()], axis=1) for m in (gold, answered))
+    gold, answered = gold - gold.mean(axis=0), answered - answered.mean(axis=0)
+    spread = np.sqrt((gold * gold).sum() * (answered * answered).sum())
+    return float((gold * answered).sum() / spread) if spread else 0.0
+
+
+ACCURACY = Metric("accuracy", "accuracy|exact|nlpipe:1", indicators, accuracy)
+MACRO_F1 = Metric("macro_f1", "f1|macro|present-labels|nlpipe:1", indicators, macro_f1)
+MCC = Metric("mcc", "mcc|R_K|nlpipe:1", indicators, mcc)

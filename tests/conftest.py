@@ -1,0 +1,110 @@
+"""What all tests share: no network, the real data where they are, and no silent skips in CI."""
+
+from __future__ import annotations
+
+import os
+
+# Both are read once, when the libraries are imported; so they stand before anything that could import one.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+import json
+import subprocess
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from nlpipe import grid
+from tests.support import Trainings
+
+EVIDENCE = pytest.StashKey[dict[str, dict[str, list[str]]]]()
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with real data sets (`data/`) and models (`models/`); tests without it are skipped."""
+    given = os.environ.get("NLPIPE_TEST_DATA")
+    if not given:
+        pytest.skip("NLPIPE_TEST_DATA is not set: real data are not on this machine")
+    folder = Path(given).resolve()
+    for part in ("data", "models"):
+        if not (folder / part).is_dir():
+            pytest.fail(f"NLPIPE_TEST_DATA is {given}, and there is no folder {folder / part}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
+    """Cached trainings on tiny models (tests/support.py)."""
+    return Trainings(tmp_path_factory.mktemp("trainings"))
+
+
+@pytest.fixture(scope="session")
+def evidence(request: pytest.FixtureRequest) -> Callable[[str, str, str], None]:
+    """Note that a task passed on an architecture; `make test-all` (--evidence) writes it to nlpipe/grid.json."""
+    passed: dict[str, dict[str, list[str]]] = request.config.stash.setdefault(EVIDENCE, {})
+
+    def note(task: str, family: str, architecture: str) -> None:
+        passed.setdefault(task, {}).setdefault(family, []).append(architecture)
+
+    return note
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--evidence`: record which architectures passed, after a full run."""
+    parser.addoption("--evidence", action="store_true", help="write nlpipe/grid.json from what passed")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the grid's evidence, if all is well."""
+    if session.config.getoption("--evidence") and exitstatus == 0:
+        passed = session.config.stash.get(EVIDENCE, {})
+        ordered = {task: {name: sorted(found) for name, found in sorted(row.items())} for task, row in passed.items()}
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        ).stdout.strip()
+        content = {"commit": commit, "passed": dict(sorted(ordered.items()))}
+        grid.EVIDENCE.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _skips_fail() -> bool:
+    """In CI nothing that the machine could test goes untested; without the real data it could not."""
+    return os.environ.get("CI", "").lower() in {"1", "true"} and bool(os.environ.get("NLPIPE_TEST_DATA"))
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """The reason of a skip, which pytest keeps as (file, line, "Skipped: reason")."""
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport, item: pytest.Item | pytest.Collector) -> None:
+    expected = hasattr(report, "wasxfail") or item.get_closest_marker("may_skip")
+    if report.skipped and not expected and _skips_fail():
+        reason = _reason(report)
+        report.outcome = "failed"
+        report.longrepr = f"a skip counts as a failure in CI; mark the test may_skip if it is one. {reason}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A skipped test fails in CI."""
+    report = yield
+    _fail_if_skipped(report, item)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that skips itself while it is collected fails in CI."""
+    report = yield
+    _fail_if_skipped(report, collector)
+    return report

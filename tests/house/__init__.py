@@ -1,0 +1,1 @@
+"""House rules: what a reader of the code may rely on, held by reading the code."""
