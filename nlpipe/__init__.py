@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlpipe.objectives import Objective
     from nlpipe.pipelines import Pipeline, load, pipeline
     from nlpipe.recipe import Recipe
-    from nlpipe.results import Label, Result
+    from nlpipe.results import Entities, Label, Result, Span
     from nlpipe.running import RunReport, run
     from nlpipe.task import Family, Record, Task, TaskOptions
 
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 # A module may not share its name with a function of the package: importing the module would replace the function.
 # Hence `pipelines.py` and `running.py` beside `nlpipe.pipeline` and `nlpipe.run`.
 _LATE = {
+    "Entities": "results",
     "Family": "task",
     "Label": "results",
     "Metric": "metrics",
@@ -34,6 +35,7 @@ _LATE = {
     "Record": "task",
     "Result": "results",
     "RunReport": "running",
+    "Span": "results",
     "Task": "task",
     "TaskOptions": "task",
     "load": "pipelines",
@@ -44,6 +46,7 @@ _LATE = {
 __all__ = [
     "ArtifactError",
     "DataError",
+    "Entities",
     "Family",
     "Label",
     "Metric",
@@ -56,6 +59,7 @@ __all__ = [
     "Record",
     "Result",
     "RunReport",
+    "Span",
     "Task",
     "TaskOptions",
     "UnsupportedError",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from nlpipe import upstream
@@ -38,7 +39,7 @@ def attach(model: nn.Module, settings: Settings, objective: Objective, fresh: Se
     """
     import peft
 
-    head = head_modules(model)
+    head = [] if objective.head is None else head_modules(model)
     keep = sorted({*head, *fresh})
     config = peft.LoraConfig(
         task_type=None if own else objective.peft,
@@ -117,7 +118,9 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
         adapted = peft.get_peft_model(model, config)
         weights = peft.utils.load_peft_weights(str(folder), device="cpu")
         outcome = peft.set_peft_model_state_dict(adapted, weights)
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except KeyError as error:
+        raise ArtifactError(f"the adapter in {folder} cannot be loaded: it lacks the weights {error}") from error
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"the adapter in {folder} cannot be loaded: {error}") from error
     lost = [key for key in outcome.missing_keys if "lora_" in key or "modules_to_save" in key]
     if lost or outcome.unexpected_keys:

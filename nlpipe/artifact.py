@@ -6,6 +6,7 @@ Names and numbers only: no Python path, no pickle. Knows no task; a Card names o
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from nlpipe import adapter, backbone
+from nlpipe import adapter, backbone, sentence_files
 from nlpipe.backbone import Backbone, Location
 from nlpipe.errors import ArtifactError
 from nlpipe.files import atomic_folder, atomic_write
@@ -27,6 +28,8 @@ from nlpipe.tokens import Tokenizers
 CARD = "nlpipe.json"
 ADAPTER = "adapter"
 FORMAT = 1
+
+log = logging.getLogger("nlpipe")
 
 
 class Origin(BaseModel):
@@ -53,7 +56,9 @@ class Card(BaseModel):
     objective: str
     head: Literal["transformers", "nlpipe"] = "transformers"
     weights: Literal["merged", "adapter"] = "merged"
+    attention: Literal["auto", "opened", "causal"] = "auto"
     window: Window
+    settings: dict[str, Any] = {}  # what the objective decided of itself (Objective.recorded)
     plugin: Origin
     backbone: Origin
     versions: dict[str, str] = {}
@@ -87,9 +92,33 @@ def save(folder: Path, card: Card, model: nn.Module, tok: Tokenizers, *, base: L
         else:
             plain: Any = model
             plain.save_pretrained(temporary)
+            if "pooling" in card.settings:
+                _describe(temporary, card, plain.config)
         tok.source.save(temporary)
         (temporary / "README.md").write_text(readme, encoding="utf-8")
         (temporary / CARD).write_text(card.to_json(), encoding="utf-8")
+
+
+def _describe(folder: Path, card: Card, config: Any) -> None:
+    """The files by which sentence-transformers loads the model."""
+    if not sentence_files.write(folder, card.settings, card.window.max_length, config):
+        log.warning(
+            "sentence-transformers would not read the encoder of %s: its files are left out", config.model_type
+        )
+
+
+def stated(folder: Path) -> dict[str, Any]:
+    """What a model's folder says of how its vectors are made, ours or one of sentence-transformers'; else empty.
+
+    Beside the objective's fields: `max_length` and `long`, how much of a text is read. Raises as
+    `sentence_files.stated` does.
+    """
+    if is_artifact(folder):
+        card = read_card(folder)
+        window = {"max_length": card.window.max_length, "long": card.window.long}
+        return {**card.settings, **window} if "pooling" in card.settings else {}
+    found = sentence_files.stated(folder) or {}
+    return {**found, "long": "truncate"} if "max_length" in found else found
 
 
 def _save_adapter(model: nn.Module, folder: Path, base: Location) -> None:
@@ -146,7 +175,8 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
     trained on.
     """
     if card.weights == "merged":
-        loaded = backbone.load(Location(str(folder), folder), objective, dtype=dtype, labels=card.labels)
+        location = Location(str(folder), folder)
+        loaded = backbone.load(location, objective, dtype=dtype, labels=card.labels, attention=card.attention)
         if loaded.fresh:
             raise ArtifactError(f"{folder} lacks the weights of {', '.join(loaded.fresh)}: it is incomplete")
         return loaded
@@ -154,9 +184,9 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
     if base.sha256 != card.backbone.sha256:
         raise ArtifactError(
             f"the adapter in {folder} was trained on {card.backbone.name} with sha256 {card.backbone.sha256}, "
-            f"but what lies there now has {base.sha256}: it would give other answers. Restore that base, or train again."
+            f"what lies there now has {base.sha256}: it would give other answers. Restore that base, or train again."
         )
-    loaded = backbone.load(base, objective, dtype=dtype, labels=card.labels)
+    loaded = backbone.load(base, objective, dtype=dtype, labels=card.labels, attention=card.attention)
     adapted = adapter.load(loaded.model, folder / ADAPTER)
     return Backbone(
         model=adapted,
@@ -166,14 +196,16 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
         head=loaded.head,
         fresh=(),
         limit=loaded.limit,
+        attention=loaded.attention,
     )
 
 
 def infer(
     location: Location, task: str, row: Mapping[Family, tuple[type[Objective], ...]]
 ) -> tuple[Family, type[Objective], tuple[str, ...]]:
-    """Family, objective and labels of an untouched model, from its config.
+    """Family, objective and labels of an untouched model: from the files that name what it does, or its config.
 
+    An objective without a head takes any backbone, but a model with a head for another of the row is asked by that.
     Raises ArtifactError where the model has no head for any of the task's objectives.
     """
     from nlpipe import upstream
@@ -181,10 +213,19 @@ def infer(
     config = upstream.read_config(location.folder)
     family = backbone.family_of(config)
     architectures = tuple(config.architectures or ())
-    for kind in row.get(family, ()):
-        if any(name.endswith(f"For{kind.head}") for name in architectures):
+    kinds = row.get(family, ())
+    bare = next((kind for kind in kinds if kind.head is None), None)
+    if bare is not None and (location.folder / sentence_files.MODULES).is_file():
+        return family, bare, ()
+    for kind in kinds:
+        if kind.head and any(name.endswith(f"For{kind.head}") for name in architectures):
             labels = config.id2label or {}
             return family, kind, tuple(labels[index] for index in sorted(labels))
+    if bare is not None:
+        log.warning(
+            "%s does not say how its vectors are made; they are pooled as its family's usually are", location.name
+        )
+        return family, bare, ()
     raise ArtifactError(
         f"{location.name} is a {', '.join(architectures) or 'model without a stated class'}: it has no head "
         f"for {task}. Fine-tune it with a recipe (nlpipe recipe new {task}), or take a model that has one."

@@ -12,12 +12,12 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from nlpipe import tensors, upstream
+from nlpipe import bare, tensors, upstream
 from nlpipe.errors import ArtifactError, UnsupportedError, nearest
 from nlpipe.files import sha256
 from nlpipe.objectives.base import Objective
@@ -25,6 +25,8 @@ from nlpipe.task import Family
 from nlpipe.tokens import Tokenizer, Tokenizers
 
 log = logging.getLogger("nlpipe")
+
+Attention = Literal["auto", "opened", "causal"]
 
 HEAD_FILE = "head.safetensors"
 
@@ -72,6 +74,8 @@ class Backbone:
 
     `head` is `transformers` or `nlpipe` (ours, where transformers has none). `fresh` names the modules
     that the checkpoint does not have and that must be trained, `limit` the longest input in tokens.
+    `attention` is `opened` where a decoder was made to see both sides, `causal` where it could have been and was
+    left as it is by name, and `auto` where there was nothing to decide.
     """
 
     model: nn.Module
@@ -81,6 +85,7 @@ class Backbone:
     head: str
     fresh: tuple[str, ...]
     limit: int
+    attention: Attention = "auto"
 
     @property
     def parameters(self) -> int:
@@ -160,7 +165,7 @@ def _from_hub(name: str, revision: str, *, offline: bool) -> Location:
         raise ArtifactError(f"the Hub's {name} has no revision {revision!r}") from error
     except RepositoryNotFoundError as error:
         raise ArtifactError(f"there is no folder {name!r} here and no model {name!r} on the Hub") from error
-    except Exception as error:  # httpx, requests or OS errors by version: all of them mean no connection
+    except OSError as error:  # every error of the Hub's client is one
         raise ArtifactError(f"{without}; the Hub cannot be reached ({type(error).__name__}).") from error
     return Location(name, folder, folder.name)
 
@@ -198,20 +203,34 @@ def load(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     labels: tuple[str, ...] = (),
+    attention: Attention = "auto",
 ) -> Backbone:
-    """A model with the objective's head; what the checkpoint lacks is drawn from `seed` and named in `fresh`."""
+    """A model with the objective's head; what the checkpoint lacks is drawn from `seed` and named in `fresh`.
+
+    With `attention` `auto` or `opened` a decoder sees both sides where the objective needs that; `causal` leaves it
+    as its config says. Raises UnsupportedError where it cannot be opened.
+    """
     config = upstream.read_config(location.folder)
     tok = tokenizers(location, config)
     _prepare(config, objective, tok, labels)
+    decoder = objective.both_sides and family_of(config) is Family.DECODER
+    if decoder and attention != "causal":
+        config.is_causal = False
+    opened = decoder and getattr(config, "is_causal", None) is False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if upstream.has_head(objective.head, config):
+        if objective.head is None:
+            model, missing = bare.load(location.folder, config, dtype)
+            head = "transformers"
+        elif upstream.has_head(objective.head, config):
             model, missing = upstream.load_model(objective.head, location.folder, config, dtype)
             head = "transformers"
         else:
             base, _ = upstream.load_model(None, location.folder, config, dtype)
-            model, missing = HeadedModel.over(base, location.folder, objective.outputs or 0)
+            model, missing = HeadedModel.over(base, location.folder, objective)
             head = "nlpipe"
+    if opened:
+        prove_open(model, config)
     return Backbone(
         model=model,
         tokenizers=tok,
@@ -220,7 +239,33 @@ def load(
         head=head,
         fresh=fresh_modules(model, missing),
         limit=limit_of(config, tok.source),
+        attention="opened" if opened else "causal" if decoder else "auto",
     )
+
+
+def prove_open(model: nn.Module, config: Any) -> None:
+    """Raise UnsupportedError unless the first token's state depends on the last token.
+
+    `config.is_causal = False` opens a decoder's attention in transformers where the architecture looks at it (GPT-2,
+    Llama, OPT, BLOOM do; GPT-Neo has a causal buffer of its own). Causal attention gives the last token a weight of
+    exactly 0, so that any difference at all is a proof.
+    """
+    whole: Any = model
+    reader = whole.base if isinstance(model, HeadedModel) else whole.base_model
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(config.vocab_size, (1, 4), generator=draw)
+    other = ids.clone()
+    other[0, -1] = (other[0, -1] + 1) % config.vocab_size
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        one, two = (reader(input_ids=each).last_hidden_state[0, 0] for each in (ids, other))
+    model.train(training)
+    if torch.equal(one, two):
+        raise UnsupportedError(
+            f"transformers cannot open the attention of {config.model_type} to both sides: each token would be judged "
+            "without what follows it. Set model.attention: causal to train it so all the same, or take another model."
+        )
 
 
 def _prepare(config: Any, objective: Objective, tok: Tokenizers, labels: tuple[str, ...]) -> None:
@@ -255,15 +300,16 @@ def fresh_modules(model: nn.Module, missing: frozenset[str]) -> tuple[str, ...]:
 class HeadedModel(nn.Module):
     """One linear layer over a backbone's states, where transformers has no class with the head (Marian).
 
-    It reads the encoder half of an encoder-decoder (mean over tokens), the last token of a decoder, and
-    the mean over tokens of an encoder.
+    It reads the encoder half of an encoder-decoder. `pooled` says whether it reads one state per row, which is the
+    last token's of a decoder and otherwise the mean over tokens, or every token's.
     """
 
-    def __init__(self, base: nn.Module, outputs: int) -> None:
+    def __init__(self, base: nn.Module, outputs: int, *, pooled: bool = True) -> None:
         super().__init__()
         self.base = base
         self.config: Any = base.config
         self.family = family_of(self.config)
+        self.pooled = pooled
         self.head = nn.Linear(self.config.hidden_size, outputs)
         if self.family is Family.ENCODER_DECODER:
             # The decoder half is kept, so that the folder stays whole, but it takes no part.
@@ -272,11 +318,11 @@ class HeadedModel(nn.Module):
                 parameter.requires_grad_(id(parameter) in used)
 
     @classmethod
-    def over(cls, base: nn.Module, folder: Path, outputs: int) -> tuple[HeadedModel, frozenset[str]]:
+    def over(cls, base: nn.Module, folder: Path, objective: Objective) -> tuple[HeadedModel, frozenset[str]]:
         """With the head saved in `folder`, or a new one and the names of its weights."""
         from safetensors.torch import load_file
 
-        model = cls(base, outputs)
+        model = cls(base, objective.outputs or 0, pooled=objective.pooled)
         saved = load_file(folder / HEAD_FILE) if (folder / HEAD_FILE).is_file() else {}
         fits = {key: value.shape for key, value in saved.items()} == {
             key: value.shape for key, value in model.head.state_dict().items()
@@ -291,10 +337,12 @@ class HeadedModel(nn.Module):
         return reader
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: torch.Tensor) -> Any:
-        """`logits`, [rows, outputs]."""
+        """`logits`, [rows, outputs] where pooled, else [rows, tokens, outputs]."""
         states = self._reader()(input_ids=input_ids, attention_mask=attention_mask, **rest).last_hidden_state
-        pool = tensors.last_token if self.family is Family.DECODER else tensors.mean_pool
-        return SimpleNamespace(logits=self.head(pool(states, attention_mask)))
+        if self.pooled:
+            pool = tensors.last_token if self.family is Family.DECODER else tensors.mean_pool
+            states = pool(states, attention_mask)
+        return SimpleNamespace(logits=self.head(states))
 
     def save_pretrained(self, folder: Path) -> None:
         """The backbone as transformers reads it, and the head beside it."""

@@ -27,7 +27,7 @@ def readme(card: Card, recipe: Recipe, scores: Scores | None = None, *, split: s
         "",
         f"# {card.task} on {card.backbone.name}",
         "",
-        f"Fine-tuned with nlpipe {card.versions.get('nlpipe', '')}: a {card.family} backbone, asked as {card.objective}.",
+        f"Fine-tuned with nlpipe {card.versions.get('nlpipe', '')}: {card.family} backbone, asked as {card.objective}.",
         "",
     ]
     if card.labels:
@@ -49,8 +49,8 @@ def readme(card: Card, recipe: Recipe, scores: Scores | None = None, *, split: s
             "|---|---|---|---|",
         ]
         for name, value in scores.scores.items():
-            low, high = scores.intervals.get(name, (float("nan"), float("nan")))
-            between = "–" if low != low else f"{low:.4f} to {high:.4f}"
+            low, high = scores.intervals.get(name, (None, None))
+            between = "–" if low is None else f"{low:.4f} to {high:.4f}"
             lines.append(f"| {name} | {value:.4f} | {between} | `{scores.signatures[name]}` |")
         lines.append("")
         for name, values in scores.baselines.items():

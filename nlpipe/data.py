@@ -240,8 +240,7 @@ def _records(table: _Table, record: type[RecordT], columns: Mapping[str, str]) -
     frame = table.frame
     theirs = _columns(frame, record, columns, table.name)
     numbers = frame.index if frame.index.name == "row" else range(1, len(frame) + 1)
-    # pandas' several words for "empty" become None before any cell is looked at.
-    cells = {o: frame[t].astype(object).where(frame[t].notna(), None).tolist() for o, t in theirs.items()}
+    cells = {ours: frame[column].tolist() for ours, column in theirs.items()}
     faults = Faults(f"{table.name}: {{rows}} cannot be used")
     text_cells = bool(frame.attrs.get("text_cells"))
     found = []

@@ -6,6 +6,7 @@ they only choose which rows `value` sees. No metric library is imported here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +43,6 @@ class Metric:
 
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is a better score than `other`; nan is better than nothing."""
-        if other != other:
-            return one == one
+        if math.isnan(other):
+            return not math.isnan(one)
         return one > other if self.direction == "maximize" else one < other

@@ -52,7 +52,7 @@ class Pipeline:
         self.plugins = plugins or Plugins.discover()
         kind = self.plugins.task(card.task)
         self.task = kind(card.labels, kind.Options.model_validate(card.options))
-        self.objective = replace(self.task.objective(objective_kind(card.objective)), window=card.window)
+        self.objective = asked_as(card, self.task)
 
     @overload
     def __call__(self, inputs: str | Mapping[str, Any] | Record) -> Any: ...
@@ -68,12 +68,15 @@ class Pipeline:
             return list(self.map(inputs))
         return next(self.map([inputs]))
 
-    def map(self, inputs: Iterable[Any], *, errors: Literal["raise", "skip"] = "raise") -> Iterator[Result | None]:
+    def map(
+        self, inputs: Iterable[Any], *, errors: Literal["raise", "skip"] = "raise", first: int = 0
+    ) -> Iterator[Result | None]:
         """Results in the order of the inputs, in constant memory.
 
-        With `errors="skip"` an input that cannot be answered gives None instead of an exception.
+        With `errors="skip"` an input that cannot be answered gives None instead of an exception; `first`
+        is the number of the first input in messages.
         """
-        numbered = enumerate(inputs)
+        numbered = enumerate(inputs, first)
         while chunk := list(islice(numbered, LOOK_AHEAD)):
             yield from self._answer(chunk, skip=errors == "skip")
 
@@ -126,9 +129,9 @@ class Pipeline:
         """The rows of `df` with the Results' fields as further columns; columns are found by the Input's names."""
         fields = [name for name in self.task.Input.model_fields if name in df.columns]
         results = [result for result in self.map(df[fields].to_dict("records")) if result is not None]
-        found = to_frame(results).set_axis(df.index)
-        clash = [name for name in found.columns if name in df.columns]
-        return df.join(found.rename(columns={name: f"predicted_{name}" for name in clash}))
+        found = to_frame(results)
+        taken = {name: f"predicted_{name}" for name in found.columns if name in df.columns}
+        return df.assign(**{taken.get(name, name): found[name].array for name in found.columns})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,11 @@ def objective_kind(name: str) -> type[Objective]:
     return OBJECTIVES[name]
 
 
+def asked_as(card: Card, task: Task[Any, Any, Any, Any]) -> Objective:
+    """The objective of a Card, as it was when the Card was written."""
+    return replace(task.objective(objective_kind(card.objective)), window=card.window, **card.settings)
+
+
 def load(
     path: str | Path,
     *,
@@ -208,7 +216,7 @@ def load(
     registry = plugins or Plugins.discover()
     kind = registry.task(card.task)
     task = kind(card.labels, kind.Options.model_validate(card.options))
-    objective = replace(task.objective(objective_kind(card.objective)), window=card.window)
+    objective = asked_as(card, task)
     _threads(threads)
     loaded = artifact.load(folder, card, objective, dtype=dtype_of(dtype), offline=offline)
     if long is not None:
@@ -225,13 +233,14 @@ def pipeline(
     device: str = "auto",
     dtype: str = "auto",
     threads: int | None = None,
-    long: Long = "window",
+    long: Long | None = None,
     offline: bool = False,
     plugins: Plugins | None = None,
 ) -> Pipeline:
     """A pipeline from any model that has a head for the task: a local folder, `package:NAME/PATH` or a Hub id.
 
-    Labels are the model's own. Raises ArtifactError where there is no such model or it has no such head.
+    Labels are the model's own, and so is what becomes of long texts where `long` does not say it: windows, unless
+    the folder is one of sentence-transformers' that states where it cuts. Raises ArtifactError where there is no such model or it has no such head.
     """
     registry = plugins or Plugins.discover()
     kind = registry.task(task)
@@ -252,7 +261,10 @@ def pipeline(
     family, objective, labels = artifact.infer(location, task, kind.row())
     _threads(threads)
     made = kind(labels).objective(objective)
-    loaded = backbone.load(location, made, dtype=dtype_of(dtype), labels=labels)
+    stated = artifact.stated(location.folder) if made.embeds else {}
+    made = made.placed(family, stated)
+    # Trained elsewhere, so a decoder's attention stays as it was trained.
+    loaded = backbone.load(location, made, dtype=dtype_of(dtype), labels=labels, attention="causal")
     if loaded.fresh:
         raise ArtifactError(
             f"{location.name} has no trained weights for {', '.join(loaded.fresh)}: its answers would be noise. "
@@ -264,7 +276,12 @@ def pipeline(
         labels=labels,
         family=family,
         objective=objective.__name__,
-        window=Window(max_length=loaded.limit, long=long),
+        attention=loaded.attention,
+        window=Window(
+            max_length=min(stated.get("max_length", loaded.limit), loaded.limit),
+            long=long or stated.get("long", "window"),
+        ),
+        settings=made.recorded(),
         plugin=Origin(name=record.distribution or record.name, version=record.version),
         backbone=Origin(name=location.name, revision=location.revision),
     )

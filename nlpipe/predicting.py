@@ -11,7 +11,7 @@ from typing import Any
 
 from nlpipe.errors import DataError, suggest
 from nlpipe.pipelines import Pipeline
-from nlpipe.readers import format_of, iter_rows
+from nlpipe.readers import iter_rows
 from nlpipe.writers import open_writer
 
 STREAM = "-"
@@ -40,19 +40,15 @@ def predict(
     maps the task's field names to the file's. Standard input is text lines unless `source_format` says else,
     standard output JSON lines. Raises DataError for rows that cannot be answered, with their number.
     """
-    reading = source_format or ("txt" if source == STREAM else format_of(source)[0])
-    rows = iter_rows(
-        sys.stdin.buffer if source == STREAM else Path(source),
-        format=source_format or None if source != STREAM else reading,
-    )
+    if source == STREAM:
+        rows = iter_rows(sys.stdin.buffer, format=source_format or "txt")
+    else:
+        rows = iter_rows(Path(source), format=source_format)
+    fields, known = dict(columns or {}), pipe.task.Input.model_fields
+    if unknown := [name for name in fields if name not in known]:
+        raise DataError(f"--columns: {pipe.card.task} has no field {unknown[0]!r}; {suggest(unknown[0], known)}")
     kept, asked = tee(rows)
-    fields = dict(columns or {})
-    unknown = [name for name in fields if name not in pipe.task.Input.model_fields]
-    if unknown:
-        raise DataError(
-            f"--columns: {pipe.card.task} has no field {unknown[0]!r}; {suggest(unknown[0], pipe.task.Input.model_fields)}"
-        )
-    results = pipe.map(_inputs(asked, pipe, fields, source))
+    results = pipe.map(_inputs(asked, pipe, fields, source), first=1)
     count = truncated = 0
     writing = target_format or ("jsonl" if target == STREAM else None)
     with open_writer(sys.stdout.buffer if target == STREAM else Path(target), format=writing) as writer:

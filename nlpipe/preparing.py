@@ -5,6 +5,7 @@ Whatever does not fit is found here, before the first step.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from nlpipe.backbone import Backbone, Location
     from nlpipe.data import Split
     from nlpipe.objectives.base import Objective, Row
-    from nlpipe.recipe import Recipe
+    from nlpipe.recipe import Recipe, TrainSection
+
+log = logging.getLogger("nlpipe")
 
 AnyTask = Task[Any, Any, Any, Any]
 
@@ -79,13 +82,41 @@ def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective,
     objective = task.objective(kind).with_training(
         {"class_weights": settings.class_weights, "label_smoothing": settings.label_smoothing or None}
     )
+    stated = artifact.stated(location.folder) if objective.embeds else {}
+    objective = objective.placed(family, stated)
+    _whole_batches(objective, settings)
     base = backbone.load(
-        location, objective, dtype=pipelines.dtype_of(section.dtype), seed=settings.seed, labels=task.labels
+        location,
+        objective,
+        dtype=pipelines.dtype_of(section.dtype),
+        seed=settings.seed,
+        labels=task.labels,
+        attention=section.attention,
     )
-    length = None if section.max_length == "auto" else section.max_length
+    wished = min(stated.get("max_length", base.limit), base.limit)
+    length = wished if section.max_length == "auto" else section.max_length
     objective = backbone.with_window(objective, base.limit, length)
-    window = replace(objective.window, long=section.long, overlap=section.overlap)
+    long = section.long if "long" in section.model_fields_set else stated.get("long", section.long)
+    window = replace(objective.window, long=long, overlap=section.overlap)
     return replace(objective, window=window), base
+
+
+def _whole_batches(objective: Objective, settings: TrainSection) -> None:
+    """Raise UnsupportedError where a batch is cut in which every example is compared with the others."""
+    if not objective.couples_examples:
+        return
+    why = f"{type(objective).__name__} compares the examples of a batch with each other here"
+    if settings.micro_batch != "auto":
+        raise UnsupportedError(
+            f"train.micro_batch: {settings.micro_batch} would change the result: {why}. Leave it out; where memory is "
+            "short, lower train.batch_size or model.max_length, or take a loss that does not compare examples"
+        )
+    if settings.tokens_per_batch is not None:
+        raise UnsupportedError(
+            f"train.tokens_per_batch makes batches of unlike size: {why}. Say train.batch_size instead"
+        )
+    if settings.batch_size == 1:
+        raise UnsupportedError(f"train.batch_size: 1 leaves nothing to compare with: {why}. Raise it")
 
 
 def encode(task: AnyTask, objective: Objective, base: Backbone, split: Split) -> tuple[list[list[Row]], Objective]:
@@ -101,7 +132,10 @@ def encode(task: AnyTask, objective: Objective, base: Backbone, split: Split) ->
 
 
 def golds(task: AnyTask, objective: Objective, split: Split) -> list[Any]:
-    """Every example's gold. Raises one DataError for all rows that have none."""
+    """Every example's gold, with the task's notes on them in the log.
+
+    Raises one DataError for all rows that have none.
+    """
     found, problems = [], []
     for number, example in zip(split.rows, split.examples, strict=True):
         try:
@@ -112,4 +146,6 @@ def golds(task: AnyTask, objective: Objective, split: Split) -> list[Any]:
         more = len(problems) - SHOWN
         rest = [Problem("…", "", f"and {more} more row{'s' if more > 1 else ''}")] if more > 0 else []
         raise DataError(f"{split.source} ({split.name}) has rows that cannot be used", [*problems[:SHOWN], *rest])
+    for note in task.notes(split.examples, task.options):
+        log.warning("%s (%s): %s", split.source, split.name, note)
     return found

@@ -71,13 +71,13 @@ class _Files:
         except UnreadableError as error:
             raise self._error(error.where, "", error.reason) from error
         except (OSError, ValueError) as error:
-            reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            reason = getattr(error, "strerror", None) or str(error)
             if asked is None:
                 raise RecipeError(f"{self.title} cannot be read: {reason}") from error
             raise self._error(str(asked), "extends", f"{name} cannot be read: {reason}") from error
         if not isinstance(document.value, dict):
             raise self._no_mapping(document, name, asked)
-        if isinstance(task := document.value.get("task"), str) and ("task",) not in document.faults:
+        if isinstance(task := document.value.get("task"), str):
             document.value["task"] = {"name": task}
             document.marks["task", "name"] = document.marks["task",]
         _place(document.value, file.parent)
@@ -162,7 +162,7 @@ def _absolute(path: str, folder: Path) -> str:
 
 
 def _merge(base: Document, over: Document) -> Document:
-    """`over` on top of `base`: mappings merge, the rest replaces, and with it its lines and faults."""
+    """`over` on top of `base`: mappings merge; the rest replaces, and with it what was wrong with it."""
     replaced: list[Key] = []
 
     def merged(low: Any, high: Any, key: Key) -> Any:
@@ -173,9 +173,8 @@ def _merge(base: Document, over: Document) -> Document:
         return {**low, **high, **both}
 
     value = merged(base.value, over.value, ())
-    marks = {key: mark for key, mark in base.marks.items() if not _under(key, replaced)}
     faults = {key: fault for key, fault in base.faults.items() if not _under(key, replaced)}
-    return Document(value, {**marks, **over.marks}, {**faults, **over.faults})
+    return Document(value, {**base.marks, **over.marks}, {**faults, **over.faults})
 
 
 def _under(key: Key, sections: Sequence[Key]) -> bool:

@@ -56,6 +56,35 @@ class Label(Result):
         return data | {"labels": tuple(data["labels"])}
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a text and what it is.
+
+    `start` and `end` are half-open indices into the original string, so that `text` is `original[start:end]`;
+    `score` is a probability in [0, 1], or None where nothing was computed.
+    """
+
+    start: int
+    end: int
+    label: str
+    score: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entities(Result):
+    """The labelled stretches of a text, in its order and without overlap.
+
+    Of a text given as tokens the offsets count in the tokens joined by single spaces.
+    """
+
+    spans: tuple[Span, ...]
+
+    @classmethod
+    def _restore(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"spans": tuple(Span(**span) for span in data["spans"])}
+
+
 def to_frame(results: Iterable[Result]) -> pd.DataFrame:
     """One row per result, one column per field."""
     import pandas as pd
@@ -66,6 +95,8 @@ def to_frame(results: Iterable[Result]) -> pd.DataFrame:
 def _plain(value: Any) -> Any:
     if isinstance(value, Result):
         return value.to_dict()
+    if isinstance(value, Span):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

@@ -20,7 +20,6 @@ from nlpipe import adapter, artifact, cards, data, evaluation, parity, pipelines
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location
 from nlpipe.data import Split
-from nlpipe.errors import RecipeError
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
 from nlpipe.objectives.base import Objective, Row
@@ -143,7 +142,7 @@ class _Session:
             revision=section.revision,
             device=self.recipe.run.device,
             dtype=section.dtype,
-            long=section.long,
+            long=section.long if "long" in section.model_fields_set else None,
             offline=self.offline,
             plugins=self.plugins,
         )
@@ -294,7 +293,9 @@ class _Session:
             objective=type(objective).__name__,
             head=base.head,
             weights=self.recipe.output.weights,
+            attention=base.attention,
             window=objective.window,
+            settings=objective.recorded(),
             plugin=Origin(name=record.distribution or record.name, version=record.version),
             backbone=Origin(name=_lasting(base.location), revision=base.location.revision, sha256=base.location.sha256),
             versions=artifact.versions(),

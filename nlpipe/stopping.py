@@ -16,6 +16,7 @@ class Stop:
         self._asked = threading.Event()
 
     def __call__(self) -> bool:
+        """Whether it was asked."""
         return self._asked.is_set()
 
     @contextmanager

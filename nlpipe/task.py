@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -58,6 +58,7 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     Input: ClassVar[type[Record]]
     Example: ClassVar[type[Record]]
     Result: ClassVar[type[Result]]
+    Item: ClassVar[type[Record] | None] = None  # of the collection that inputs are answered from, if there is one
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     metrics: ClassVar[tuple[Metric, ...]]
 
@@ -103,10 +104,38 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
         """A handful of valid examples, as documentation and for the test kit."""
 
     @classmethod
+    def options_in(cls, examples: Sequence[ExampleT], options: OptionsT) -> OptionsT:
+        """The options with what they leave open read off the training rows; unchanged by default.
+
+        Raises DataError where the rows do not fit the options.
+        """
+        return options
+
+    def items_in(self, examples: Sequence[ExampleT]) -> Sequence[Record]:
+        """The collection that labelled rows carry themselves, for rows that came without one; none by default."""
+        return ()
+
+    def item_query(self, item: Any, objective: Objective) -> Query:
+        """What to ask the model about one item of a collection. Only for a task with `Item`."""
+        raise NotImplementedError(f"{self.name} answers from no collection")
+
+    def over(self, items: Sequence[Any], answers: Sequence[Answer]) -> Self:
+        """The task answering from this collection; `answers` are those to `item_query`. Only with `Item`."""
+        raise NotImplementedError(f"{self.name} answers from no collection")
+
+    @classmethod
     def labels_in(cls, examples: Sequence[ExampleT], options: OptionsT) -> tuple[str, ...]:
         """The label names of a training set in an order that does not depend on the order of its rows.
 
         Raises DataError where there are too few to learn anything. Empty for a task without labels.
+        """
+        return ()
+
+    @classmethod
+    def notes(cls, examples: Sequence[ExampleT], options: OptionsT) -> tuple[str, ...]:
+        """What a user should know of a set of gold rows that are not refused, such as repairs and their number.
+
+        Each is a sentence of its own; the core puts it behind the source's name and logs it once per set.
         """
         return ()
 

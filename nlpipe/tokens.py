@@ -7,13 +7,14 @@ every kind of tokenizer, also those without offsets or overflow (Marian, M2M100)
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nlpipe.errors import ArtifactError
+from nlpipe.errors import ArtifactError, DataError, UnsupportedError, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,16 @@ class Tokenizer:
     """One tokenizer of transformers, read-only and safe to share between threads.
 
     `segments` says whether the model tells first and second texts apart by token types (BERT does, RoBERTa
-    does not): tokenizers do not say so reliably.
+    does not): tokenizers do not say so reliably. `writes` takes the half that a translation model's tokenizer
+    has for what is written (Marian's target.spm).
     """
 
-    def __init__(self, upstream: Any, *, segments: bool) -> None:
+    def __init__(self, upstream: Any, *, segments: bool, writes: bool = False) -> None:
         self.upstream = upstream
         self.segments = segments
+        self._text = "text_target" if writes else "text"
+        self._lock = threading.Lock()
+        self._languages: dict[str, Layout] = {}
         self._backend = _own_backend(upstream)
         if upstream.pad_token_id is None:
             # Decoders often have none. The end token serves: what it fills is masked, and never a target.
@@ -82,8 +87,108 @@ class Tokenizer:
         if self._backend is not None:
             encoding = self._backend.encode(text, add_special_tokens=False)
             return Pieces(encoding.ids, encoding.offsets)
-        ids = self.upstream(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        given = {self._text: text}
+        ids = self.upstream(**given, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
         return Pieces(list(ids), None)
+
+    def harmless(self, text: str) -> str:
+        """The text with the names of special tokens broken by a look-alike of the same length."""
+        return text if self._literals is None else self._literals.sub(lambda m: "‹" + m[0][1:], text)
+
+    def rendered(self, text: str) -> list[int]:
+        """The ids of a text in which special tokens' names are meant, as a chat template writes them."""
+        return list(self.upstream(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def chat(self, messages: Sequence[tuple[str, str]], answer: str | None = None) -> tuple[str, str | None]:
+        """(role, text) turns as the model's own template writes them, and what an answer adds to that.
+
+        Raises UnsupportedError where there is no template, or where it writes a conversation with its answer
+        otherwise than without: the answer's tokens could then not be told from the prompt's.
+        """
+        if not getattr(self.upstream, "chat_template", None):
+            raise UnsupportedError(
+                "this model's tokenizer has no chat template: it was not made for conversations. Take a model that "
+                "was (an -Instruct or -Chat one), or a prompt of plain text"
+            )
+        turns = [{"role": role, "content": self.harmless(text)} for role, text in messages]
+        prompt = self._render(turns, open_=True)
+        if answer is None:
+            return prompt, None
+        whole = self._render([*turns, {"role": "assistant", "content": self.harmless(answer)}], open_=False)
+        if not whole.startswith(prompt):
+            same = next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(whole))
+            raise UnsupportedError(
+                "this model's chat template writes the conversation with its answer otherwise than without: "
+                f"'…{prompt[same : same + 40]}' becomes '…{whole[same : same + 40]}'. What is learnt and what is asked "
+                "would differ; give the tokenizer a template whose generation prompt is how an answer begins"
+            )
+        return prompt, whole[len(prompt) :]
+
+    def _render(self, turns: Sequence[Mapping[str, str]], *, open_: bool) -> str:
+        try:
+            return str(self.upstream.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=open_))
+        except Exception as error:  # jinja2's errors, which a template raises for roles it does not take
+            raise DataError(f"the model's chat template does not take these messages: {error}") from error
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, without special tokens."""
+        return str(self.upstream.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def decode_after(self, before: Sequence[int], ids: Sequence[int]) -> str:
+        """The text that `ids` add to that of `before`: its first space is there where the model wrote one."""
+        context = list(before[-4:])
+        start, whole = self.decode(context), self.decode([*context, *ids])
+        return whole[len(start) :] if start and whole.startswith(start) else self.decode(ids)
+
+    @cached_property
+    def end_id(self) -> int:
+        """The token that ends a written text. Raises ArtifactError where the tokenizer has none."""
+        for token in (self.upstream.eos_token_id, self.upstream.sep_token_id):
+            if token is not None:
+                return int(token)
+        raise ArtifactError("the tokenizer names no end token (eos_token), so no answer could ever end")
+
+    @cached_property
+    def spaced(self) -> bool:
+        """Whether a text's first word is encoded as after a space (SentencePiece) or as in mid-word (byte-level)."""
+        first = self.encode("a").ids
+        token = self.upstream.convert_ids_to_tokens(first[0]) if first else ""
+        return str(token).startswith("▁") or bool(first and first == self.encode(" a").ids)
+
+    def layout_in(self, language: str | None) -> Layout:
+        """The layout of one text in the language of that code; None: of models that are not told languages.
+
+        Raises DataError for a code that the tokenizer does not know.
+        """
+        if language is None or not hasattr(self.upstream, "src_lang"):
+            return self.single
+        self.language_id(language)
+        with self._lock:
+            if language not in self._languages:
+                before = self.upstream.src_lang
+                self.upstream.src_lang = language
+                try:
+                    full, _, (start, end), _ = self._probe(None)
+                finally:
+                    self.upstream.src_lang = before
+                self._languages[language] = Layout(tuple(full[:start]), (), tuple(full[end:]), (0, 0, 0, 0, 0))
+            return self._languages[language]
+
+    def language_id(self, code: str) -> int:
+        """The token of a language. Raises DataError for a code that the tokenizer does not know."""
+        known = getattr(self.upstream, "lang_code_to_id", None) or {
+            token: self.upstream.convert_tokens_to_ids(token)
+            for token in self.upstream.all_special_tokens
+            if re.fullmatch(r"[a-z]{2,3}_[A-Za-z]{2,4}", token)  # en_XX (mBART), eng_Latn (NLLB)
+        }
+        if code not in known:
+            raise DataError(f"unknown language code {code!r}; {suggest(code, sorted(known))}")
+        return int(known[code])
+
+    @property
+    def starts_with_language(self) -> bool:
+        """Whether the decoder begins with the language itself (mBART 25) and not after a start token (mBART 50)."""
+        return type(self.upstream).__name__ in {"MBartTokenizer", "MBartTokenizerFast"}
 
     @cached_property
     def single(self) -> Layout:
@@ -142,10 +247,15 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Tokenizers:
-    """The tokenizer of what a model reads and of what it writes; mostly the same one."""
+    """The tokenizer of what a model reads and of what it writes; mostly the same one.
+
+    `start` is what a decoder of a pair reads before the first token it writes: its start token, and the token that
+    every answer begins with where the model has one (BART's <s>). Empty for models of one half.
+    """
 
     source: Tokenizer
     target: Tokenizer
+    start: tuple[int, ...] = ()
 
 
 def _own_backend(upstream: Any) -> Any | None:

@@ -21,7 +21,7 @@ from torch import nn
 from nlpipe import batching, checkpoint
 from nlpipe.adapter import trained
 from nlpipe.batching import Step, derive, rng
-from nlpipe.errors import RecipeError
+from nlpipe.errors import RecipeError, UnsupportedError
 from nlpipe.events import Evaluated, Event, RunInterrupted, RunResumed, Saved, StepDone
 from nlpipe.metrics import Metric
 from nlpipe.objectives.base import Batch, Objective, Row
@@ -145,6 +145,11 @@ class _Loop:
             cpu=training.device.type == "cpu",
             mixed_precision="bf16" if settings.precision == "bfloat16" else "no",
         )
+        if training.objective.couples_examples and self.accelerator.num_processes > 1:
+            raise UnsupportedError(
+                f"{type(training.objective).__name__} compares all examples of a batch with each other here, and that "
+                "is not built for several processes yet: train in one, or with a loss that does not compare examples"
+            )
         self.weights = trained(training.model)
         self.plain = torch.optim.AdamW(
             _groups(self.weights, settings.weight_decay), lr=settings.learning_rate, fused=True
@@ -197,7 +202,8 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batches = [self._batch(micro, number, at) for at, micro in enumerate(step.ranks[accelerator.process_index])]
-        terms = self._total(sum(batch.terms for batch in batches))
+        # A step of texts without anything to learn from (no words) has no term, and a loss and gradient of 0.
+        terms = self._total(sum(batch.terms for batch in batches)) or 1.0
         total = 0.0
         for at, batch in enumerate(batches):
             torch.manual_seed(derive(settings.seed, "dropout", number, accelerator.process_index, at))

@@ -6,6 +6,8 @@ Local folders only: `backbone.locate` has already turned a Hub name or a package
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ from nlpipe.errors import ArtifactError
 
 
 def quiet() -> None:
-    """Silence transformers' bars and load reports: nlpipe reports missing weights itself."""
+    """Silence transformers' bars, load reports and warnings to its own developers: nlpipe reports what matters."""
     from transformers.utils import logging as theirs
 
     theirs.set_verbosity_error()
     theirs.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    for category in (FutureWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"(transformers|peft)\.")
 
 
 def read_config(folder: Path) -> Any:
@@ -93,6 +97,50 @@ def load_model(head: str | None, folder: Path, config: Any, dtype: Any) -> tuple
 def new_model(head: str | None, config: Any, dtype: Any) -> Any:
     """The same model with random weights."""
     return _auto(head).from_config(config, dtype=dtype, trust_remote_code=False)
+
+
+def show_attention(model: Any) -> None:
+    """Let a loaded model compute attention in the plain way, whose weights can be seen (`eager`).
+
+    The faster kernels give the same states and no weights; asked for weights, they answer with nothing.
+    """
+    if hasattr(model, "set_attn_implementation"):
+        model.set_attn_implementation("eager")
+
+
+def writes(model: Any) -> bool:
+    """Whether a model has a head over its vocabulary."""
+    return getattr(model, "get_output_embeddings", lambda: None)() is not None
+
+
+def look(model: Any, inputs: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """One pass, with all that a model shows: tensors per layer under `states` and `attentions`.
+
+    An encoder-decoder has `encoder_states`, `encoder_attentions`, `decoder_states`, `decoder_attentions` and
+    `cross_attentions` instead. A name is missing where the model shows nothing of the kind.
+    """
+    found = model(**inputs, output_attentions=True, output_hidden_states=True, return_dict=True)
+    shown = {}
+    for key, value in found.items():
+        if key.endswith(("attentions", "hidden_states")) and isinstance(value, tuple):
+            layers = tuple(one for one in value if one is not None)
+            if layers:
+                shown[key.replace("hidden_states", "states")] = layers
+    return shown
+
+
+def relative_bias(module: Any, positions: int) -> Any:
+    """What a module with a table of relative positions adds to attention, [heads, positions, positions].
+
+    None for a module that works otherwise than T5's or MPNet's.
+    """
+    import torch
+
+    if hasattr(module, "compute_bias"):  # T5 and its kin
+        return module.compute_bias(positions, positions)[0]
+    if hasattr(module, "compute_position_bias"):  # MPNet
+        return module.compute_position_bias(torch.empty(1, positions, 1))[0]
+    return None
 
 
 def causal_only(config: Any) -> bool:

@@ -263,8 +263,8 @@ def test_what_is_not_yaml(run, text, where, words):
         ("# nothing\n", "is empty"),
         ("- a\n", "must be a mapping (task:, model:, data: …), is a list"),
         ("ner\n", "must be a mapping (task:, model:, data: …), is 'ner'"),
-        (b"a: 1\nb: \xff\n", "cannot be read: line 2 is not UTF-8 text"),
-        ("# " + "x" * 1_000_000, "cannot be read: it is larger than 1,000,000 bytes"),
+        (b"\na: 1\nb: \xff\n", "cannot be read: line 3 is not UTF-8 text"),
+        ("#" + "x" * 1_000_000, "cannot be read: it is larger than 1,000,000 bytes"),
     ],
 )
 def test_what_is_no_recipe(run, text, words):
@@ -272,6 +272,10 @@ def test_what_is_no_recipe(run, text, words):
         run(text)
     assert not error.value.problems
     assert "ner.yaml " + words in str(error.value)
+
+
+def test_a_recipe_may_have_a_million_bytes(run):
+    assert run(GOOD + "#" + "x" * (1_000_000 - len(GOOD) - 1)) == run(GOOD)
 
 
 def test_byte_order_mark_and_windows_lines(run):
@@ -584,6 +588,13 @@ def test_where_a_backbone_lies(run, tmp_path, monkeypatch, backbone, placed):
     assert (recipe.data.test, recipe.output.dir) == ("/home/ada/u.jsonl", "/home/ada/out")
 
 
+def test_the_home_folder_of_a_recipe_and_its_parent(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base.yaml").write_text(GOOD)
+    (tmp_path / "ner.yaml").write_text("extends: ~/base.yaml")
+    assert read("~/ner.yaml", TASKS).data.test == str(tmp_path / "u.jsonl")
+
+
 def test_a_problem_in_a_parent_names_the_parent(run):
     base = "task: ner\nmodel: {backbone: x}\ndata: {test: u}\nrun:\n  device: 3\n  threads: ${UNSET}\n"
     with pytest.raises(RecipeError) as error:
@@ -648,6 +659,7 @@ def test_set(run, tmp_path, monkeypatch):
     assert (recipe.task.options, recipe.task.labels) == ({"scheme": "bioes"}, ("no", "yes"))
     assert (recipe.model.revision, recipe.output.dir) == ("1.10", "a=b")
     assert recipe.data.train.path == str(tmp_path / "sub/t.csv")
+    assert run(GOOD, "task={name: ner, scheme: bioes}", " run.device =cpu").task.options == {"scheme": "bioes"}
     assert run(GOOD, "adapter.r=2", "train={}").adapter.r == 2
     assert run(GOOD + "train: {epochs: 5}", "train.epochs=null").train.epochs == 3
     assert run(GOOD.replace("ner", "zebra"), "task=ner").task.name == "ner"
@@ -667,7 +679,9 @@ def test_set(run, tmp_path, monkeypatch):
         ("train", "train", "must look like KEY=VALUE, for example train.epochs=1"),
         ("train..x=1", "train..x=1", "must look like KEY=VALUE"),
         ("=1", "=1", "must look like KEY=VALUE"),
-        ("data.test.format=csv", "data.test.format", "which has no settings of its own"),
+        ("data.test.format=csv", "data.test.format", "'data.test' is '"),
+        ("task.name.x=1", "task.name.x", "'task.name' is 'ner' here, which has no settings of its own"),
+        ("run.device= ", "run.device", "is empty"),
         ("run.device=", "run.device", "is empty; write null for none"),
         ("run.threads=[1", "run.threads", "the closing ] is missing"),
         ("run.threads={a: 1, a: 2}", "run.threads.a", "is set twice"),

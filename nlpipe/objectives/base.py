@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from nlpipe.generation import Generation
     from nlpipe.runners.base import Runner
+    from nlpipe.task import Family
     from nlpipe.tokens import Tokenizers
 
 Gold = Any
@@ -46,8 +48,99 @@ class Text(Query):
 
 
 @dataclass(frozen=True, slots=True)
+class Words(Query):
+    """A text whose words are to be labelled one by one.
+
+    `words` are half-open character spans of `text`, in order and without overlap; what lies between them (spaces)
+    is read and gets no label.
+    """
+
+    text: str
+    words: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a prompt, and what may become of it where the whole is too long.
+
+    `whole` is never shortened. `pieces` is read in pieces at sentence borders (`model.long: window`), an answer
+    to each; its end is cut where that is asked for (`truncate`). `start` and `end` are never read in pieces:
+    `truncate` cuts the start, or the end.
+    """
+
+    text: str
+    long: Literal["whole", "pieces", "start", "end"] = "whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Query):
+    """What text is written or judged after: segments one after the other, or the turns of a conversation.
+
+    `chat` makes the segments the user's turn in the model's own chat template. `choices` asks how likely each
+    of them is as the answer instead of having one written. `languages` are the codes of source and target,
+    for models that are told them (mBART, M2M100, NLLB).
+    """
+
+    segments: tuple[Segment, ...] = ()
+    messages: tuple[Message, ...] = ()
+    choices: tuple[str, ...] = ()
+    chat: bool = False
+    languages: tuple[str | None, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Texts(Query):
+    """One or more texts to be turned into vectors; `role` decides which prompt is put before each of them."""
+
+    texts: tuple[str, ...]
+    role: Literal["query", "document"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The base of what an objective answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated(Answer):
+    """A text that a model wrote.
+
+    `ended` is False where the answer reached its greatest length before the model, or a stop string, ended
+    it. `token_log_probabilities` are natural logarithms, one per token written (the end token is one), under
+    the model itself: without temperature, penalties or other settings of generation; `log_probability` is
+    their sum. `pieces` has the answers to the pieces of a prompt too long to be read at once, which `text`
+    joins; it is empty for a prompt read whole. `alternatives` are further answers, the next best first.
+    """
+
+    text: str
+    ended: bool
+    token_log_probabilities: tuple[float, ...] = ()
+    pieces: tuple[str, ...] = ()
+    alternatives: tuple[Generated, ...] = ()
+
+    @property
+    def log_probability(self) -> float:
+        """The sum over tokens."""
+        return sum(self.token_log_probabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihoods(Answer):
+    """How likely each choice is as the answer: natural logarithms, float64 [pieces, choices].
+
+    Summed over the tokens of a choice, of which it has `tokens` [choices]. One row for a prompt read whole.
+    """
+
+    log_probabilities: np.ndarray
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +152,25 @@ class Probabilities(Answer):
     """
 
     values: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class WordScores(Answer):
+    """Log-probabilities of each word's labels, float64 [words, labels], and the words' character spans.
+
+    They are independent of each other: which sequences of labels make sense is the task's to know.
+    """
+
+    values: np.ndarray
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors(Answer):
+    """A vector per text of the query, float32 [texts, dim]; `measure` is how they are to be compared."""
+
+    values: np.ndarray
+    measure: Literal["cosine", "dot"] = "cosine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +190,12 @@ class Row:
     parts: int = 1
     seen: tuple[int, int] = (0, 0)
     place: Any = None
+    beside: int = 0
 
     @property
     def length(self) -> int:
-        """How many positions of a batch the row needs: its tokens."""
-        return len(self.ids)
+        """How many positions of a batch the row needs: its tokens, and those `beside` them in a decoder."""
+        return len(self.ids) + self.beside
 
 
 @dataclass(slots=True)
@@ -97,6 +210,7 @@ class Batch:
     targets: dict[str, torch.Tensor]
     terms: float
     rows: Sequence[Row]
+    tok: Tokenizers | None = None  # of objectives that write: where text ends, and how it is read
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -149,15 +263,17 @@ class Objective(ABC):
     """How a model is asked. Frozen: every worker and every call may share one.
 
     Class variables: `head` names transformers' class for it (`SequenceClassification` …), `peft` PEFT's task type
-    (None where PEFT has none); `couples_examples` is true where one example's loss depends on its neighbours in
-    the batch (in-batch negatives, CoSENT), so the batch cannot be cut; `train_options` names the fields that a
-    recipe's `train:` may set.
+    (None where PEFT has none); `embeds` is true where the Answer is Vectors; `train_options` names the fields that
+    a recipe's `train:` may set. A `head` of None asks for the bare backbone (of an encoder-decoder its encoder). `pooled` is true where the head reads one state per row, false where it reads each
+    token's; `both_sides` where it needs to see what follows a token, so that a decoder's attention is opened.
     """
 
-    head: ClassVar[str]
+    head: ClassVar[str | None]
     peft: ClassVar[str | None]
-    couples_examples: ClassVar[bool] = False
+    embeds: ClassVar[bool] = False
     train_options: ClassVar[frozenset[str]] = frozenset()
+    pooled: ClassVar[bool] = True
+    both_sides: ClassVar[bool] = False
 
     window: Window = field(default_factory=Window)
 
@@ -172,6 +288,19 @@ class Objective(ABC):
 
         `gold` is None when answering.
         """
+
+    @property
+    def couples_examples(self) -> bool:
+        """Whether an example's loss depends on its neighbours in the batch, so that the batch cannot be cut."""
+        return False
+
+    def placed(self, family: Family, stated: Mapping[str, Any]) -> Self:
+        """What is left open decided by what the model's folder states of itself, else by the family."""
+        return self
+
+    def recorded(self) -> dict[str, Any]:
+        """The fields that `placed` decided, as JSON: the Card keeps them."""
+        return {}
 
     def settle(self, golds: Sequence[Gold]) -> Self:
         """The objective with training options that depend on all golds (class weights) worked out."""
@@ -211,6 +340,23 @@ class Objective(ABC):
                 f"train.{foreign[0]} does nothing for {type(self).__name__}; leave it out. Its options: {known}"
             )
         return replace(self, **given)
+
+    def with_call(self, options: Mapping[str, Any]) -> Self:
+        """The objective with the options of one call, which are among `call_options`."""
+        return replace(self, **options)
+
+    def with_generation(self, settings: Generation | None) -> Self:
+        """The objective with a recipe's `generation:`; raises UnsupportedError where it writes no text."""
+        if settings is not None and settings.given:
+            raise UnsupportedError(
+                f"generation.{next(iter(settings.given))} does nothing for {type(self).__name__}, which writes no "
+                "text; leave `generation` out"
+            )
+        return self
+
+    def stream(self, runner: Runner, query: Any, tok: Tokenizers) -> Iterator[str]:
+        """The answer in pieces of text as they are written. Raises UnsupportedError where none is written."""
+        raise UnsupportedError(f"{type(self).__name__} writes no text, so there is nothing to stream")
 
 
 def parts(rows: Sequence[Row]) -> list[Row]:

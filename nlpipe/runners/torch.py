@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
+
+from nlpipe.runners import writing
 
 if TYPE_CHECKING:
     import numpy as np
 
     from nlpipe.objectives.base import Batch, Objective
+    from nlpipe.objectives.text import TextObjective
+    from nlpipe.runners.base import Wish, Written
 
 
 class TorchRunner:
@@ -26,3 +31,20 @@ class TorchRunner:
         with self._lock, torch.inference_mode():
             outputs = objective.compute(self.model, batch.to(self.device))
         return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
+
+    def likelihood(self, objective: TextObjective, batch: Batch) -> list[np.ndarray]:
+        """For each row ln p of each of its target tokens, float64 [tokens]."""
+        there = batch.to(self.device)
+        with self._lock, torch.inference_mode():
+            found = objective.log_probabilities(objective.compute(self.model, there), there)
+        mask = batch.targets["labels"] != -100
+        return [row[kept].numpy() for row, kept in zip(found.double().cpu(), mask, strict=True)]
+
+    def generate(self, batch: Batch, wish: Wish) -> list[list[Written]]:
+        """For each row `wish.answers` continuations, the best first."""
+        with self._lock, torch.inference_mode():
+            return writing.generate(self.model, batch.to(self.device).inputs, wish)
+
+    def stream(self, batch: Batch, wish: Wish) -> Iterator[int]:
+        """The tokens that continue the batch's only row, one by one as they are written."""
+        return writing.stream(self.model, batch.to(self.device).inputs, wish, self._lock)

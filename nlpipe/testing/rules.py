@@ -9,7 +9,28 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-FILLERS = tuple("ba be bi bo bu da de di do du ga ge gi go gu ka ke ki ko ku".split())
+FILLERS = (
+    "ba",
+    "be",
+    "bi",
+    "bo",
+    "bu",
+    "da",
+    "de",
+    "di",
+    "do",
+    "du",
+    "ga",
+    "ge",
+    "gi",
+    "go",
+    "gu",
+    "ka",
+    "ke",
+    "ki",
+    "ko",
+    "ku",
+)
 KEYWORDS = ("north", "south")
 
 

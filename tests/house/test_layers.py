@@ -17,9 +17,10 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 LAYERS = (
     "errors files upstream tokens",
     "task results events metrics hookspecs",
-    "plugins recipe recipe_files recipe_sections recipe_sources recipe_text recipe_words recipe_yaml rows",
+    "generation plugins recipe recipe_files recipe_sections recipe_sources recipe_text recipe_words recipe_yaml rows",
     "objectives tensors batching",
-    "artifact data hub parsers readers shares writers adapter backbone runners parity metrics_evaluate",
+    "artifact data hub parsers readers shares writers adapter backbone runners parity metrics_evaluate "
+    "bare sentence_files",
     "pipelines",
     "train evaluation checkpoint optimizer_state preparing stopping rundir cards progress tracking inspect",
     "running doctor grid predicting tables",

@@ -1,0 +1,146 @@
+"""The task of pairs: how alike two texts are, by their vectors or by a model that reads both at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from nlpipe.errors import DataError
+from nlpipe.metrics import Metric
+from nlpipe.objectives import Embedding, Objective, SequenceLabel
+from nlpipe.objectives.base import Answer, Query, Text, Texts, Vectors
+from nlpipe.task import Family, Record, Task
+from nlpipe_similarity.answers import Similarity
+from nlpipe_similarity.correlation import PEARSON, SPEARMAN
+from nlpipe_similarity.vectors import VectorOptions, alike, embedding
+
+
+class Input(Record):
+    """Two texts."""
+
+    text_a: str
+    text_b: str
+
+
+class Example(Input):
+    """Two texts and how alike they are; without a score, `loss: in_batch` learns from them as a match."""
+
+    score: float | None = None
+
+
+class Options(VectorOptions):
+    """What stands beside `name` in a recipe."""
+
+    loss: Literal["cosine_mse", "cosent", "in_batch"] = Field(
+        "cosine_mse",
+        description="cosine_mse: the cosine is to be the score; cosent: more alike pairs are to have a larger cosine; "
+        "in_batch: a text's match is to be found among the others of the batch",
+    )
+    scale: tuple[float, float] | None = Field(
+        None, description="the least and the largest score; null: as the training rows have them"
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _rises(cls, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+        if scale is not None and not (math.isfinite(scale[0]) and math.isfinite(scale[1]) and scale[0] < scale[1]):
+            raise ValueError(f"must be a number and a larger one, is {list(scale)}")
+        return scale
+
+
+class Pairs(Task[Input, Example, Similarity, Options]):
+    """How alike two texts are."""
+
+    name: ClassVar[str] = "similarity"
+    summary: ClassVar[str] = "how alike two texts are"
+    Input = Input
+    Example = Example
+    Result = Similarity
+    Options = Options
+    metrics: ClassVar[tuple[Metric, ...]] = (SPEARMAN, PEARSON)
+
+    @classmethod
+    def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
+        """Vectors of both texts, or both texts read at once, in every family."""
+        return dict.fromkeys(Family, (Embedding, SequenceLabel))
+
+    @classmethod
+    def options_in(cls, examples: Sequence[Example], options: Options) -> Options:
+        """The range of scores, where it is not given, from the least score of training to the largest.
+
+        Raises DataError where no two scores differ, unless the loss needs none.
+        """
+        scores = {example.score for example in examples if example.score is not None and math.isfinite(example.score)}
+        if options.scale is not None or options.loss == "in_batch":
+            return options
+        if len(scores) < 2:
+            there = f"only the score {scores.pop():g}" if scores else "no scores"
+            raise DataError(f"the training rows have {there}; for pairs that all match: task.loss: in_batch")
+        return options.model_copy(update={"scale": (min(scores), max(scores))})
+
+    def objective(self, kind: type[Objective]) -> Objective:
+        """Vectors compared, or a number for the pair."""
+        if kind is SequenceLabel:
+            return SequenceLabel(kind="number")
+        return embedding(self.options, self.options.loss)
+
+    def query(self, given: Input, objective: Objective) -> Query:
+        """Both texts, for themselves or as a pair."""
+        if objective.embeds:
+            return Texts((given.text_a, given.text_b))
+        return Text(given.text_a, given.text_b)
+
+    def gold(self, example: Example, objective: Objective) -> float | None:
+        """The score as a share of its range, 0 to 1; the score itself where no range is known."""
+        matches = self.options.loss == "in_batch" and objective.embeds
+        if example.score is None:
+            if matches:
+                return None
+            raise DataError("`score` is missing (for rows that are matches without scores: task.loss: in_batch)")
+        if not math.isfinite(example.score):
+            raise DataError(f"`score` is {example.score}, which is no number")
+        if self.options.scale is None:
+            return example.score
+        low, high = self.options.scale
+        if not low <= example.score <= high:
+            raise DataError(
+                f"`score` is {example.score:g}, outside the range from {low:g} to {high:g}; set task.scale to the range "
+                "of all rows, or mend the row"
+            )
+        return (example.score - low) / (high - low)
+
+    def result(self, answer: Answer, given: Input) -> Similarity:
+        """The cosine of the vectors, or the predicted number on the scale of the scores."""
+        if isinstance(answer, Vectors):
+            first, second = answer.values[:1], answer.values[1:]
+            return Similarity(float(alike(first, second, answer.measure)[0, 0]), answer.measure)
+        value = float(answer.values[0])  # type: ignore[attr-defined]
+        low, high = self.options.scale or (0.0, 1.0)
+        return Similarity(low + value * (high - low), "score")
+
+    def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Similarity]]:
+        """The cosine of the two texts' counts of words."""
+        return {"words in common": [Similarity(_in_common(row.text_a, row.text_b), "words") for row in examples]}
+
+    @classmethod
+    def samples(cls) -> Sequence[Example]:
+        """Three pairs, from not at all alike to the same."""
+        return (
+            Example(text_a="A man is playing the flute.", text_b="Someone plays a flute.", score=4.6),
+            Example(text_a="A man is playing the flute.", text_b="A woman is tuning a violin.", score=1.5),
+            Example(text_a="A man is playing the flute.", text_b="The ferry leaves at noon.", score=0.0),
+        )
+
+
+def _in_common(first: str, second: str) -> float:
+    one, other = (Counter(re.findall(r"\w+", text.lower())) for text in (first, second))
+    product = sum(count * other[word] for word, count in one.items())
+    lengths = math.sqrt(sum(c * c for c in one.values()) * sum(c * c for c in other.values()))
+    return product / lengths if lengths else 0.0
+
+

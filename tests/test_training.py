@@ -1,0 +1,212 @@
+"""The loop: the gradient does not depend on how a step is cut, and a resumed run ends where an unbroken one does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nlpipe import backbone, train
+from nlpipe.backbone import Location
+from nlpipe.errors import RecipeError, UnsupportedError
+from nlpipe.events import Evaluated, RunInterrupted, RunResumed, StepDone
+from nlpipe.metrics import Metric
+from nlpipe.objectives import SequenceLabel
+from nlpipe.objectives.base import Text, Window
+from nlpipe.running import run
+from nlpipe.testing import rules
+from nlpipe.train import Settings, Training, factor
+from tests.support import Trainings, recipe, tiny
+
+SETTINGS = Settings(
+    epochs=2,
+    steps=None,
+    batch_size=32,
+    tokens_per_batch=None,
+    micro_batch="auto",
+    learning_rate=1e-3,
+    warmup=0.1,
+    schedule="linear",
+    weight_decay=0.01,
+    clip=1.0,
+    seed=7,
+    precision="float32",
+    evaluate_every=None,
+    checkpoint_every=None,
+)
+LABELS = rules.KEYWORDS
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny("bert", tmp_path_factory.mktemp("tiny"))
+
+
+def training(folder: Path, out: Path, *, dropout: float = 0.0, rows: int = 64, **changes: Any) -> Training:
+    """A small training on texts of mixed lengths, some of them in several windows."""
+    objective = SequenceLabel(labels=LABELS, window=Window(max_length=16, overlap=2))
+    base = backbone.load(Location("tiny", folder), objective, labels=LABELS)
+    for module in base.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    made = rules.first_keyword(rows, seed=1, shortest=2, longest=30)
+    examples = [objective.encode(Text(text), LABELS.index(label), base.tokenizers) for text, label in made]
+    settings = {key: value for key, value in changes.items() if key in Settings.__slots__}
+    rest = {key: value for key, value in changes.items() if key not in Settings.__slots__}
+    return Training(
+        model=base.model,
+        objective=objective,
+        examples=examples,
+        tok=base.tokenizers,
+        settings=replace(SETTINGS, **settings),
+        device=torch.device("cpu"),
+        checkpoints=out,
+        identity={"a": 1},
+        **rest,
+    )
+
+
+def weights(done: Training) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in done.model.state_dict().items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_gradient_does_not_depend_on_micro_batches(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Plain gradient descent: Adam's first step is the gradient's sign, which hides its size and blows up noise.
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, lr, fused: torch.optim.SGD(groups, lr=1.0))
+    found = []
+    for micro in (32, 16, 5, 1):
+        made = training(bert, tmp_path / str(micro), steps=1, micro_batch=micro, learning_rate=1.0, clip=None)
+        *_, done = [event for event in train.train(made) if isinstance(event, StepDone)]
+        found.append((done.loss, done.norm, weights(made)))
+    loss, norm, first = found[0]
+    for other_loss, other_norm, other in found[1:]:
+        assert other_loss == pytest.approx(loss, abs=1e-6)
+        assert other_norm == pytest.approx(norm, rel=1e-5)
+        for name, tensor in first.items():
+            torch.testing.assert_close(other[name], tensor, atol=1e-6, rtol=0, msg=name)
+
+
+def test_windows_of_an_example_weigh_as_one_example(bert: Path, tmp_path: Path) -> None:
+    made = training(bert, tmp_path, steps=1)
+    assert max(len(rows) for rows in made.examples) > 1
+    for rows in made.examples:
+        assert sum(row.weight for row in rows) == pytest.approx(1)
+        batch = made.objective.collate(rows, made.tok, answering=False, rng=None)  # type: ignore[arg-type]
+        assert batch.terms == pytest.approx(1)
+
+
+def test_the_same_seed_gives_the_same_weights(bert: Path, tmp_path: Path) -> None:
+    first, second = training(bert, tmp_path / "1", dropout=0.1), training(bert, tmp_path / "2", dropout=0.1)
+    third = training(bert, tmp_path / "3", dropout=0.1, seed=8)
+    for made in (first, second, third):
+        torch.rand(3)  # what happened before does not matter
+        list(train.train(made))
+    assert equal(weights(first), weights(second))
+    assert not equal(weights(first), weights(third))
+
+
+def _until(made: Training, step: int) -> list[Any]:
+    """The events of a training that is asked to stop after a step."""
+    seen: list[Any] = []
+    stopping = replace(made, stop=lambda: bool(seen) and getattr(seen[-1], "step", 0) >= step)
+    seen.extend([])
+    for event in train.train(stopping):
+        seen.append(event)
+    return seen
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_resumed_run_ends_with_the_same_weights(bert: Path, tmp_path: Path, step: int) -> None:
+    whole = training(bert, tmp_path / "whole", dropout=0.1)
+    expected = [event.loss for event in train.train(whole) if isinstance(event, StepDone)]
+    broken = _until(training(bert, tmp_path / "broken", dropout=0.1), step)
+    assert isinstance(broken[-1], RunInterrupted)
+    again = training(bert, tmp_path / "broken", dropout=0.1)
+    events = list(train.train(again, resume=True))
+    assert isinstance(events[0], RunResumed)
+    assert events[0].step == step
+    losses = [event.loss for event in [*broken, *events] if isinstance(event, StepDone)]
+    assert losses == expected
+    assert equal(weights(again), weights(whole))
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(bert: Path, tmp_path: Path) -> None:
+    list(train.train(training(bert, tmp_path, steps=2)))
+    other = replace(training(bert, tmp_path, steps=2), identity={"a": 2})
+    with pytest.raises(RecipeError, match="another recipe") as caught:
+        list(train.train(other, resume=True))
+    assert "was 1, is 2" in str(caught.value)
+
+
+def _scripted(scores: list[float]) -> Iterator[float]:
+    yield from scores
+
+
+def test_the_best_weights_are_kept(bert: Path, tmp_path: Path) -> None:
+    metric = Metric("score", "score|test", lambda r, e: None, lambda rows: 0.0)  # type: ignore[arg-type, return-value]
+    script, seen = _scripted([0.2, 0.9, 0.1]), []
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        seen.append({name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
+        return {"score": next(script)}
+
+    made = training(bert, tmp_path, steps=3, evaluate_every=1, evaluate=evaluate, metric=metric)
+    events = [event for event in train.train(made) if isinstance(event, Evaluated)]
+    assert [event.best for event in events] == [True, True, False]
+    assert equal(weights(made), seen[1])
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(bert: Path, tmp_path: Path) -> None:
+    made = training(bert, tmp_path, learning_rate=1e30, clip=None, warmup=0.0, epochs=20)
+    with pytest.raises(RecipeError, match=r"the loss is \w+ at step \d+.*learning_rate"):
+        list(train.train(made))
+
+
+def test_schedules() -> None:
+    linear = [factor(step, 10, 0.2, "linear") for step in range(10)]
+    assert linear[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert linear[-1] == pytest.approx(1 / 8)
+    assert factor(6, 10, 2, "cosine") == pytest.approx(0.5)
+    assert [factor(step, 10, 0, "constant") for step in (0, 9)] == [1.0, 1.0]
+
+
+def test_training_options_an_objective_does_not_have() -> None:
+    with pytest.raises(UnsupportedError, match="focal does nothing for SequenceLabel"):
+        SequenceLabel(labels=LABELS).with_training({"focal": 2.0})
+
+
+def test_class_weights_balance_the_gradient() -> None:
+    objective = SequenceLabel(labels=("a", "b"), class_weights="balanced")
+    assert objective.settle([0, 0, 0, 1]).class_weights == pytest.approx((4 / 6, 2.0))  # as scikit-learn has it
+    assert SequenceLabel(labels=("a", "b"), class_weights={"b": 3.0}).settle([0]).class_weights == (1.0, 3.0)
+
+
+def test_a_run_resumed_from_its_folder_equals_an_unbroken_one(trainings: Trainings, tmp_path: Path) -> None:
+    """Through `nlpipe.run`: interrupted after two epochs, resumed, the same answers."""
+    backbone_folder = tiny("bert", trainings.folder)
+    section = {"epochs": 3, "batch_size": 100, "learning_rate": 3e-3, "seed": 3}
+    whole = run(recipe(backbone_folder, tmp_path / "whole", train=section))
+
+    def stop_at_six(event: Any) -> None:
+        if isinstance(event, StepDone) and event.step == 6:
+            import signal
+
+            signal.raise_signal(signal.SIGTERM)
+
+    broken = run(recipe(backbone_folder, tmp_path / "broken", train=section), listeners=[stop_at_six])
+    assert not broken.finished
+    assert broken.model is None
+    resumed = run(recipe(backbone_folder, tmp_path / "broken", train=section), resume=True)
+    assert resumed.results == whole.results
+    one, other = (report.model / "model.safetensors" for report in (whole, resumed) if report.model)
+    assert one.read_bytes() == other.read_bytes()
