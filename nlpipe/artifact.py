@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,7 @@ class Card(BaseModel):
     weights: Literal["merged", "adapter"] = "merged"
     attention: Literal["auto", "opened", "causal"] = "auto"
     window: Window
+    generation: dict[str, Any] = {}  # how text is written: a recipe's `generation:`
     settings: dict[str, Any] = {}  # what the objective decided of itself (Objective.recorded)
     plugin: Origin
     backbone: Origin
@@ -94,7 +95,7 @@ def save(folder: Path, card: Card, model: nn.Module, tok: Tokenizers, *, base: L
             plain.save_pretrained(temporary)
             if "pooling" in card.settings:
                 _describe(temporary, card, plain.config)
-        tok.source.save(temporary)
+        backbone.save_tokenizers(tok, temporary)
         (temporary / "README.md").write_text(readme, encoding="utf-8")
         (temporary / CARD).write_text(card.to_json(), encoding="utf-8")
 
@@ -213,13 +214,15 @@ def infer(
     config = upstream.read_config(location.folder)
     family = backbone.family_of(config)
     architectures = tuple(config.architectures or ())
+    stated = set(architectures)
     kinds = row.get(family, ())
     bare = next((kind for kind in kinds if kind.head is None), None)
     if bare is not None and (location.folder / sentence_files.MODULES).is_file():
         return family, bare, ()
     for kind in kinds:
-        if kind.head and any(name.endswith(f"For{kind.head}") for name in architectures):
-            labels = config.id2label or {}
+        if kind.head and not stated.isdisjoint(upstream.class_names(kind.head, config)):
+            # A model that writes has no outputs of its own to name: transformers' LABEL_0 means nothing there.
+            labels = (config.id2label or {}) if "labels" in {f.name for f in fields(kind)} else {}
             return family, kind, tuple(labels[index] for index in sorted(labels))
     if bare is not None:
         log.warning(

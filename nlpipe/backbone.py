@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from nlpipe import bare, tensors, upstream
+from nlpipe import bare, pairs, tensors, upstream
 from nlpipe.errors import ArtifactError, UnsupportedError, nearest
 from nlpipe.files import sha256
 from nlpipe.objectives.base import Objective
@@ -29,6 +29,7 @@ log = logging.getLogger("nlpipe")
 Attention = Literal["auto", "opened", "causal"]
 
 HEAD_FILE = "head.safetensors"
+TARGET = "target_tokenizer"  # the folder of a tokenizer for what the model writes, where that is another one
 
 # What a model of ours or anyone's consists of; never a pickle, never Python.
 _WANTED = ["*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.safetensors"]
@@ -181,14 +182,34 @@ def family_of(config: Any) -> Family:
 
 def tokenizers(location: Location, config: Any) -> Tokenizers:
     """The tokenizer of what the model reads; what it writes has the same one unless its folder says otherwise."""
-    source = upstream.read_tokenizer(location.folder, config.vocab_size)
+    reads = reading(config)
+    source = upstream.read_tokenizer(location.folder, reads.vocab_size)
     # BERT-like models alone have segments; their config says so, their tokenizers not reliably.
-    wrapped = Tokenizer(source, segments=getattr(config, "type_vocab_size", 0) > 1)
-    return Tokenizers(wrapped, wrapped)
+    wrapped = Tokenizer(source, segments=getattr(reads, "type_vocab_size", 0) > 1)
+    target = wrapped
+    if (location.folder / TARGET).is_dir():
+        written = getattr(config, "decoder", config)
+        target = Tokenizer(upstream.read_tokenizer(location.folder / TARGET, written.vocab_size), segments=False)
+    elif hasattr(source, "spm_target"):  # Marian's: two halves in one
+        target = Tokenizer(source, segments=False, writes=True)
+    return Tokenizers(wrapped, target, upstream.decoder_start(location.folder, config))
+
+
+def save_tokenizers(tok: Tokenizers, folder: Path) -> None:
+    """Write the files of the tokenizer, and those of what the model writes where that is another one."""
+    tok.source.save(folder)
+    if tok.target.upstream is not tok.source.upstream:
+        tok.target.save(folder / TARGET)
+
+
+def reading(config: Any) -> Any:
+    """The part of a config that describes what reads: the encoder's of a pair made of two models."""
+    return config.encoder if config.model_type == "encoder-decoder" else config
 
 
 def limit_of(config: Any, tok: Tokenizer) -> int:
     """The longest input in tokens: the model's positions or the tokenizer's own limit, whichever is less."""
+    config = reading(config)
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if positions and config.model_type in _OFFSET_POSITIONS:
         positions -= (config.pad_token_id or 0) + 1
@@ -224,6 +245,10 @@ def load(
             head = "transformers"
         elif upstream.has_head(objective.head, config):
             model, missing = upstream.load_model(objective.head, location.folder, config, dtype)
+            head = "transformers"
+        elif objective.head == pairs.HEAD and family_of(config) is Family.ENCODER:
+            model, missing = pairs.warm(location.folder, config, tok.source, dtype)
+            tok = replace(tok, start=(model.config.decoder_start_token_id,))
             head = "transformers"
         else:
             base, _ = upstream.load_model(None, location.folder, config, dtype)
@@ -307,10 +332,11 @@ class HeadedModel(nn.Module):
     def __init__(self, base: nn.Module, outputs: int, *, pooled: bool = True) -> None:
         super().__init__()
         self.base = base
-        self.config: Any = base.config
-        self.family = family_of(self.config)
+        config: Any = base.config
+        self.config = config
+        self.family = family_of(config)
         self.pooled = pooled
-        self.head = nn.Linear(self.config.hidden_size, outputs)
+        self.head = nn.Linear(config.hidden_size, outputs)
         if self.family is Family.ENCODER_DECODER:
             # The decoder half is kept, so that the folder stays whole, but it takes no part.
             used = {id(p) for p in self._reader().parameters()}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 
+from nlpipe import beir
 from nlpipe.errors import DataError, PluginError, Problem, nearest, suggest
 from nlpipe.parsers import Faults, Row, check_columns
 from nlpipe.readers import (
@@ -59,7 +60,8 @@ class Split:
     """The rows of one split, as records and as they came.
 
     `source` is the file's or data set's name as messages show it. `examples[i]`, `frame.iloc[i]` and
-    `rows[i]` are one row: the record, all its original columns, and its number in the source, from 1.
+    `rows[i]` are one row: the record, all its original columns, and its number in the source, from 1. `items` is
+    the collection that came with them, empty for most.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Split:
     examples: list[Record]
     frame: pd.DataFrame
     rows: list[int]
+    items: list[Record] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,7 @@ def load_splits(
     record: type[Record],
     columns: Mapping[str, str],
     *,
+    item: type[Record] | None = None,
     seed: int,
     stratify: Callable[[Any], str | None] | None = None,
     hook: DatasetHook | None = None,
@@ -126,6 +130,9 @@ def load_splits(
     for name, source in sources.items():
         if source is None or name in shares:
             continue
+        if (found := beir.of(source)) is not None:
+            splits[name] = _collection(name, found, record, item, columns)
+            continue
         table = _read(source, name, hook)
         examples = cast(list[Record], _records(table, record, columns))
         splits[name] = Split(name, table.name, examples, table.frame, table.frame.index.tolist())
@@ -133,6 +140,21 @@ def load_splits(
     if shares:
         splits = _share_out(splits, shares, seed, stratify)
     return {name: splits[name] for name in sources if name in splits}
+
+
+def _collection(
+    name: str, source: Mapping[str, str], record: type[Record], item: type[Record] | None, columns: Mapping[str, str]
+) -> Split:
+    """Queries as rows, with the documents that they are answered from as items."""
+    if item is None:
+        raise DataError(f"{name}: this task answers from no collection of documents; name a file of rows")
+    rows, documents = beir.read(source, lambda file: list(iter_rows(file)))
+    queries, corpus = source["queries"], source["corpus"]
+    table = _table(as_rows(rows, queries, read_faults(queries)), queries, read_faults(queries))
+    examples = cast(list[Record], _records(table, record, columns))
+    held = _table(as_rows(documents, corpus, read_faults(corpus)), corpus, read_faults(corpus))
+    items = cast(list[Record], _records(held, item, {}))
+    return Split(name, queries, examples, table.frame, table.frame.index.tolist(), items)
 
 
 # ---- sources to tables
@@ -144,7 +166,7 @@ def _read(source: Any, split: str, hook: DatasetHook | None) -> _Table:
     if isinstance(source, str | Path):
         return _from_file(str(source), None)
     if isinstance(source, BaseModel):  # as a recipe holds it
-        source = {key: value for key, value in source.model_dump().items() if value is not None}
+        source = source.model_dump()
     if isinstance(source, Mapping):
         return _from_mapping(source, split)
     if isinstance(source, Sequence):
@@ -271,9 +293,9 @@ def _columns(frame: pd.DataFrame, record: type[Record], columns: Mapping[str, st
         for ours in columns
         if ours not in fields
     ]
-    for ours, field in fields.items():
+    for ours, known in fields.items():
         theirs = columns.get(ours, ours)
-        if theirs in there or (ours not in columns and not field.is_required()):
+        if theirs in there or (ours not in columns and not known.is_required()):
             continue
         free = [column for column in there if column not in columns.values() and column not in fields]
         near = nearest(theirs, free) or (free[0] if len(free) == 1 else None)

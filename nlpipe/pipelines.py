@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,18 +14,21 @@ import torch
 from nlpipe import artifact, backbone, batching
 from nlpipe.artifact import Card, Origin
 from nlpipe.errors import ArtifactError, DataError, UnsupportedError, suggest
+from nlpipe.generation import Generation
 from nlpipe.objectives import OBJECTIVES, Objective
-from nlpipe.objectives.base import Query, Row, Window
+from nlpipe.objectives.base import Query, Row, Texts, Window
 from nlpipe.plugins import Plugins
 from nlpipe.results import Result, to_frame
 from nlpipe.rows import to_record
 from nlpipe.runners.torch import TorchRunner
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from nlpipe.runners.base import Runner
-    from nlpipe.task import Record, Task
+    from nlpipe.task import Record, Task, TaskOptions
     from nlpipe.tokens import Tokenizers
 
 Long = Literal["window", "truncate", "error"]
@@ -61,65 +65,77 @@ class Pipeline:
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """The Result of one input, or the Results of a list, in its order.
 
-        Raises DataError for an input that is not one of the task's, UnsupportedError for unknown options.
+        `options` hold for this call alone: those of the objective (settings of generation, where text is
+        written) and of the task. Raises DataError for an input that is not one of the task's, UnsupportedError
+        for unknown options.
         """
-        _no_options(options)
         if isinstance(inputs, list | tuple):
-            return list(self.map(inputs))
-        return next(self.map([inputs]))
+            return list(self.map(inputs, **options))
+        return next(self.map([inputs], **options))
 
     def map(
-        self, inputs: Iterable[Any], *, errors: Literal["raise", "skip"] = "raise", first: int = 0
+        self, inputs: Iterable[Any], *, errors: Literal["raise", "skip"] = "raise", first: int = 0, **options: Any
     ) -> Iterator[Result | None]:
         """Results in the order of the inputs, in constant memory.
 
         With `errors="skip"` an input that cannot be answered gives None instead of an exception; `first`
-        is the number of the first input in messages.
+        is the number of the first input in messages. `options` are those of a call.
         """
-        numbered = enumerate(inputs, first)
+        return self.called(options)._map(enumerate(inputs, first), skip=errors == "skip")
+
+    def _map(self, numbered: Iterator[tuple[int, Any]], *, skip: bool) -> Iterator[Result | None]:
         while chunk := list(islice(numbered, LOOK_AHEAD)):
-            yield from self._answer(chunk, skip=errors == "skip")
+            yield from self._answer(chunk, skip=skip)
+
+    def called(self, options: Mapping[str, Any]) -> Pipeline:
+        """This pipeline with options of a call in place of what it was made with; the model is shared.
+
+        Raises UnsupportedError for a name that neither the objective nor the task takes, and for wrong values.
+        """
+        if not options:
+            return self
+        ours, theirs = type(self.objective).call_options, type(self.task).call_options
+        for name in options:
+            if name not in ours | theirs:
+                raise UnsupportedError(
+                    f"unknown option {name!r} for {self.task.name}, asked as {self.card.objective}; "
+                    f"{suggest(name, sorted(ours | theirs))}"
+                )
+        found = copy.copy(self)
+        found.objective = self.objective.with_call({k: v for k, v in options.items() if k in ours})
+        found.task = self.task.with_call({k: v for k, v in options.items() if k in theirs})
+        return found
+
+    def stream(self, value: Any, **options: Any) -> Iterator[str]:
+        """The answer to one input in pieces of text, as the model writes them; joined they are its text.
+
+        Raises UnsupportedError where the model writes no text, or several answers at once.
+        """
+        if not self.objective.writes:
+            able = [name for name, kind in sorted(self.plugins.tasks.items()) if _writes(kind)]
+            raise UnsupportedError(
+                f"this model of {self.task.name} is asked as {self.card.objective}, which writes no text. Tasks that "
+                f"can be streamed: {', '.join(able) or 'none that is installed'}"
+            )
+        asked = self.called(options)
+        query = asked.task.query(asked.given(value), asked.objective)
+        return asked.objective.stream(asked.runner, query, asked.tokenizers)
 
     def _answer(self, chunk: list[tuple[int, Any]], *, skip: bool) -> Iterator[Result | None]:
-        asked: list[_Asked | None] = []
+        asked: list[Asked | None] = []
         for number, value in chunk:
             try:
                 given = self.given(value)
                 query = self.task.query(given, self.objective)
-                asked.append(_Asked(given, query, self.objective.encode(query, None, self.tokenizers)))
+                asked.append(Asked(given, query, self.objective.encode(query, None, self.tokenizers)))
             except DataError as error:
                 if not skip:
                     raise DataError(f"input {number}: {error}") from error
                 asked.append(None)
-        results = iter(self._results([one for one in asked if one is not None]))
+        there = [one for one in asked if one is not None]
+        results = iter(answered(self.task, self.objective, self.runner, self.tokenizers, there))
         for one in asked:
             yield None if one is None else next(results)
-
-    def _results(self, asked: list[_Asked]) -> list[Result]:
-        """Answers to all; a task may answer with another Query, which is asked in turn."""
-        results: list[Any] = [None] * len(asked)
-        waiting = dict(enumerate(asked))
-        for _ in range(DEPTH):
-            if not waiting:
-                break
-            answers = answer(
-                self.objective,
-                self.runner,
-                self.tokenizers,
-                [(one.query, one.rows) for one in waiting.values()],
-            )
-            again: dict[int, _Asked] = {}
-            for (at, one), found in zip(waiting.items(), answers, strict=True):
-                result = self.task.result(found, one.given)
-                if isinstance(result, Query):
-                    rows = self.objective.encode(result, None, self.tokenizers)
-                    again[at] = replace(one, query=result, rows=rows, seen=one.seen or one.rows[0].seen)
-                else:
-                    results[at] = replace(result, seen=one.seen or one.rows[0].seen)
-            waiting = again
-        if waiting:
-            raise UnsupportedError(f"{self.task.name} asked again more than {DEPTH} times about one input")
-        return results
 
     def given(self, value: Any) -> Record:
         """A value as the task's Input. Raises DataError with the right form where it is none."""
@@ -134,12 +150,86 @@ class Pipeline:
         return df.assign(**{taken.get(name, name): found[name].array for name in found.columns})
 
 
+    def embed(
+        self, texts: str | Iterable[str], *, role: Literal["query", "document"] | None = None, dims: int | None = None
+    ) -> NDArray[np.float32]:
+        """The vectors of texts, float32 [n, dim]; one text gives [1, dim].
+
+        `role` puts the model's prompt for it before each text; `dims` keeps the first components alone and
+        makes them one long again, where the model's vectors are. Raises UnsupportedError where the model gives none.
+        """
+        import numpy as np
+
+        objective: Any = self.objective
+        if not objective.embeds:
+            able = [name for name, kind in sorted(self.plugins.tasks.items()) if _kinds(kind, embeds=True)]
+            raise UnsupportedError(
+                f"this model of {self.task.name} is asked as {self.card.objective}, which gives no vectors. "
+                f"Tasks that can: {', '.join(able) or 'none that is installed'}"
+            )
+        if dims is not None:
+            objective = replace(objective, dims=dims)
+        queries = (Texts((text,), role) for text in ([texts] if isinstance(texts, str) else texts))
+        found = [vectors.values for vectors in asked_in_turn(objective, self.runner, self.tokenizers, queries)]
+        return np.concatenate(found) if found else np.zeros((0, 0), dtype=np.float32)
+
+    def index(self, items: Iterable[Any]) -> Pipeline:
+        """This pipeline answering from a collection: each item a str, a mapping or the task's Item.
+
+        Raises UnsupportedError for a task that answers from none, DataError for items that do not fit.
+        """
+        model = self.task.Item
+        if model is None:
+            able = [name for name, kind in sorted(self.plugins.tasks.items()) if kind.Item is not None]
+            raise UnsupportedError(
+                f"{self.task.name} answers from no collection. Tasks that do: "
+                f"{', '.join(able) or 'none that is installed'}"
+            )
+        records = []
+        for number, item in enumerate(items):
+            try:
+                records.append(as_record(item, model, f"an item of {self.task.name}"))
+            except DataError as error:
+                raise DataError(f"item {number}: {error}") from error
+        found = copy.copy(self)
+        found.task = over(self.task, self.objective, self.runner, self.tokenizers, records)
+        return found
+
+
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
+    """An input on its way to a Result; `seen` is of the input itself, whatever is asked about it later."""
+
     given: Any
     query: Query
     rows: list[Row]
     seen: tuple[int, int] | None = None
+
+
+def answered(
+    task: Task[Any, Any, Any, Any], objective: Objective, runner: Runner, tok: Tokenizers, asked: Sequence[Asked]
+) -> list[Any]:
+    """The Results of all; a task may answer with another Query, which is asked in turn.
+
+    Raises UnsupportedError where it does so more than DEPTH times about one input.
+    """
+    results: list[Any] = [None] * len(asked)
+    waiting = dict(enumerate(asked))
+    for _ in range(DEPTH):
+        if not waiting:
+            break
+        answers = answer(objective, runner, tok, [(one.query, one.rows) for one in waiting.values()])
+        again: dict[int, Asked] = {}
+        for (at, one), found in zip(waiting.items(), answers, strict=True):
+            result, seen = task.result(found, one.given), one.seen or one.rows[0].seen
+            if isinstance(result, Query):
+                again[at] = replace(one, query=result, rows=objective.encode(result, None, tok), seen=seen)
+            else:
+                results[at] = replace(result, seen=seen)
+        waiting = again
+    if waiting:
+        raise UnsupportedError(f"{task.name} asked again more than {DEPTH} times about one input")
+    return results
 
 
 def answer(
@@ -163,12 +253,41 @@ def answer(
     return answers
 
 
+def asked_in_turn(objective: Objective, runner: Runner, tok: Tokenizers, queries: Iterable[Query]) -> Iterator[Any]:
+    """The Answer to each of any number of queries, a chunk of LOOK_AHEAD at a time."""
+    waiting = iter(queries)
+    while chunk := list(islice(waiting, LOOK_AHEAD)):
+        yield from answer(objective, runner, tok, [(query, objective.encode(query, None, tok)) for query in chunk])
+
+
+def over(
+    task: Task[Any, Any, Any, Any], objective: Objective, runner: Runner, tok: Tokenizers, items: Sequence[Record]
+) -> Task[Any, Any, Any, Any]:
+    """The task answering from a collection, which the model reads once; the task as it is for no items."""
+    if not items:
+        return task
+    queries = (task.item_query(item, objective) for item in items)
+    return task.over(items, list(asked_in_turn(objective, runner, tok, queries)))
+
+
+def _kinds(task: type[Task[Any, Any, Any, Any]], *, embeds: bool) -> list[type[Objective]]:
+    return [kind for kinds in task.row().values() for kind in kinds if kind.embeds == embeds]
+
+
+def _writes(task: type[Task[Any, Any, Any, Any]]) -> bool:
+    return any(kind.writes for kinds in task.row().values() for kind in kinds)
+
+
 def as_input(value: Any, task: Task[Any, Any, Any, Any]) -> Record:
     """A str (the Input's first field), a mapping or an Input as the task's Input.
 
     Raises DataError naming the right keys.
     """
-    model = task.Input
+    return as_record(value, task.Input, f"an input of {task.name}")
+
+
+def as_record(value: Any, model: type[Record], what: str) -> Record:
+    """A str (the model's first field), a mapping or a record as a record of `model`, which messages call `what`."""
     fields = list(model.model_fields)
     if isinstance(value, model):
         return value
@@ -176,11 +295,11 @@ def as_input(value: Any, task: Task[Any, Any, Any, Any]) -> Record:
         value = {fields[0]: value}
     if not isinstance(value, Mapping):
         raise DataError(
-            f"an input of {task.name} is a text or a mapping with {', '.join(fields)}, not {type(value).__name__}"
+            f"{what} is a text or a mapping with {', '.join(fields)}, not {type(value).__name__}"
         )
     unknown = [str(key) for key in value if key not in model.model_fields]
     if unknown:
-        raise DataError(f"an input of {task.name} has no {unknown[0]!r}; {suggest(unknown[0], fields)}")
+        raise DataError(f"{what} has no {unknown[0]!r}; {suggest(unknown[0], fields)}")
     return to_record(value, model)
 
 
@@ -193,7 +312,8 @@ def objective_kind(name: str) -> type[Objective]:
 
 def asked_as(card: Card, task: Task[Any, Any, Any, Any]) -> Objective:
     """The objective of a Card, as it was when the Card was written."""
-    return replace(task.objective(objective_kind(card.objective)), window=card.window, **card.settings)
+    objective = replace(task.objective(objective_kind(card.objective)), window=card.window, **card.settings)
+    return objective.with_generation(Generation.model_validate(card.generation))
 
 
 def load(
@@ -234,13 +354,18 @@ def pipeline(
     dtype: str = "auto",
     threads: int | None = None,
     long: Long | None = None,
+    options: TaskOptions | None = None,
+    labels: Sequence[str] = (),
+    generation: Generation | Mapping[str, Any] | None = None,
     offline: bool = False,
     plugins: Plugins | None = None,
 ) -> Pipeline:
     """A pipeline from any model that has a head for the task: a local folder, `package:NAME/PATH` or a Hub id.
 
     Labels are the model's own, and so is what becomes of long texts where `long` does not say it: windows, unless
-    the folder is one of sentence-transformers' that states where it cuts. Raises ArtifactError where there is no such model or it has no such head.
+    the folder is one of sentence-transformers' that states where it cuts. `options` are the task's own, as in a
+    recipe, and `generation` its settings for models that write. `labels` name those of a model that has none of
+    its own. Raises ArtifactError where there is no such model or it has no such head.
     """
     registry = plugins or Plugins.discover()
     kind = registry.task(task)
@@ -249,6 +374,8 @@ def pipeline(
         card = artifact.read_card(location.folder)
         if card.task != task:
             raise ArtifactError(f"{model} was trained for {card.task}, not for {task}: nlpipe.load({str(model)!r})")
+        if options is not None and options != kind.Options():
+            raise UnsupportedError(f"{model} holds the options it was trained with; leave them out")
         return load(
             location.folder,
             device=device,
@@ -258,13 +385,17 @@ def pipeline(
             offline=offline,
             plugins=registry,
         )
-    family, objective, labels = artifact.infer(location, task, kind.row())
+    family, objective, own = artifact.infer(location, task, kind.row())
+    if labels and own and len(own) != len(labels):
+        raise ArtifactError(f"{model} has {len(own)} labels of its own, {', '.join(own)}; {len(labels)} were given")
+    named = tuple(labels) or own
     _threads(threads)
-    made = kind(labels).objective(objective)
+    writing = Generation.model_validate(generation or {})
+    made = kind(named, options).objective(objective).with_generation(writing)
     stated = artifact.stated(location.folder) if made.embeds else {}
     made = made.placed(family, stated)
     # Trained elsewhere, so a decoder's attention stays as it was trained.
-    loaded = backbone.load(location, made, dtype=dtype_of(dtype), labels=labels, attention="causal")
+    loaded = backbone.load(location, made, dtype=dtype_of(dtype), labels=named, attention="causal")
     if loaded.fresh:
         raise ArtifactError(
             f"{location.name} has no trained weights for {', '.join(loaded.fresh)}: its answers would be noise. "
@@ -273,7 +404,9 @@ def pipeline(
     record = registry.origin(task)
     card = Card(
         task=task,
-        labels=labels,
+        options={} if options is None else options.model_dump(mode="json"),
+        labels=named,
+        generation=writing.model_dump(mode="json", exclude_none=True),
         family=family,
         objective=objective.__name__,
         attention=loaded.attention,
@@ -311,9 +444,3 @@ def dtype_of(name: str) -> torch.dtype:
 def _threads(count: int | None) -> None:
     if count is not None:
         torch.set_num_threads(count)
-
-
-def _no_options(options: Mapping[str, Any]) -> None:
-    if options:
-        name = next(iter(options))
-        raise UnsupportedError(f"unknown option {name!r}: this task has no options per call")

@@ -46,6 +46,19 @@ def choose(task: type[AnyTask], family: Family, wanted: str = "auto") -> type[Ob
     return kinds[wanted]
 
 
+def options(task: type[AnyTask], given: Any, split: Split) -> Any:
+    """The task's options with what they leave open read off the training rows."""
+    try:
+        return task.options_in(split.examples, given)
+    except DataError as error:
+        raise DataError(f"{split.source}: {error}") from error
+
+
+def items(task: AnyTask, split: Split) -> Sequence[Any]:
+    """The collection that the split's rows are answered from: its own, or what its rows carry; none for most tasks."""
+    return split.items or task.items_in(split.examples)
+
+
 def labels(task: type[AnyTask], options: Any, wanted: Sequence[str] | None, split: Split) -> tuple[str, ...]:
     """The label names in the order of the outputs: those a recipe fixes, else those of the training rows."""
     try:
@@ -79,7 +92,7 @@ def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective,
     assert settings is not None
     family = backbone.family_of(upstream.read_config(location.folder))
     kind = choose(type(task), family, section.objective)
-    objective = task.objective(kind).with_training(
+    objective = task.objective(kind).with_generation(recipe.generation).with_training(
         {"class_weights": settings.class_weights, "label_smoothing": settings.label_smoothing or None}
     )
     stated = artifact.stated(location.folder) if objective.embeds else {}

@@ -96,8 +96,9 @@ def _files_in(folder: Path, name: str) -> str:
     files = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     near = nearest(name, files)
     hint = f"did you mean '{near}'? " if near else ""
+    place = "this folder" if folder == Path() else folder
     shown = ", ".join(files[:10]) + (f" and {len(files) - 10} more" if len(files) > 10 else "")
-    return f"; {hint}{'.' if folder == Path() else folder} holds: {shown}" if files else f"; {folder} holds no files"
+    return f"; {hint}{place} holds: {shown}" if files else f"; {place} holds no files"
 
 
 def numbered_rows(source: str | Path | IO[Any], format: str, zipped: bool, faults: Faults) -> Iterator[Row]:

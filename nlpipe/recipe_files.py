@@ -140,8 +140,10 @@ def _place(value: dict[str, Any], folder: Path) -> None:
             source = data.get(name)
             if isinstance(source, str):
                 data[name] = _absolute(source, folder)
-            elif isinstance(source, dict) and isinstance(source.get("path"), str):
-                source["path"] = _absolute(source["path"], folder)
+            elif isinstance(source, dict):
+                for key in ("path", "corpus", "queries", "qrels"):
+                    if isinstance(source.get(key), str):
+                        source[key] = _absolute(source[key], folder)
     if isinstance(model, dict) and str(model.get("backbone")).startswith(("./", "../", "~")):
         model["backbone"] = _absolute(model["backbone"], folder)
     if isinstance(output, dict) and str(output.get("dir")).startswith("~"):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from nlpipe.generation import Generation
 from nlpipe.recipe_sources import Count, Name, Real, Section, Size, Source, SourceOrShare, complain
 
 Split = Literal["train", "validation", "test"]
@@ -46,9 +47,9 @@ class TaskSection(Section):
     @field_validator("labels")
     @classmethod
     def _distinct(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for label in labels or ():
-            if (labels or ()).count(label) > 1:
-                raise complain(f"has '{label}' more than once")
+        twice = next((label for label in labels or () if (labels or ()).count(label) > 1), None)
+        if twice is not None:
+            raise complain(f"has '{twice}' more than once")
         return labels
 
 
@@ -242,6 +243,8 @@ class Recipe(Section):
     """where the rows come from"""
     train: TrainSection | None = None
     """how the model learns; null: an untouched model is evaluated"""
+    generation: Generation = Generation()
+    """how text is written, in evaluation and by the model as it is saved"""
     evaluate: EvaluateSection = Field(EvaluateSection(), validate_default=True)
     """what is scored at the end"""
     run: RunSection = RunSection()

@@ -94,10 +94,23 @@ class HubSource(Section):
     """the branch, tag or commit"""
 
 
+class CollectionSource(Section):
+    """Queries with judged documents of a collection, in the form of BEIR: rows to score, not to learn from."""
+
+    corpus: Name = Field(examples=["data/corpus.jsonl"])
+    """the documents: `_id`, `title` (may be left out), `text`"""
+    queries: Name = Field(examples=["data/queries.jsonl"])
+    """the queries: `_id`, `text`"""
+    qrels: Name = Field(examples=["data/qrels.tsv"])
+    """which document answers which query, and how well: `query_id`, `doc_id`, `relevance`"""
+
+
 _SOURCE = "a file, {path: …} or {hub: …}"
 
 
 def _source_kind(value: Any) -> str:
+    if isinstance(value, CollectionSource) or (isinstance(value, Mapping) and {"corpus", "queries", "qrels"} & set(value)):
+        return "<collection>"
     if isinstance(value, FileSource | HubSource):
         return "<file>" if isinstance(value, FileSource) else "<hub>"
     if isinstance(value, Mapping):
@@ -123,10 +136,14 @@ def _table(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, Mapping):
         raise complain("must name either a `path` or a `hub` data set, not both")
     read_from_file = bool(info.context and info.context.get("file"))
-    if value is None or isinstance(value, bool | int | float) or (isinstance(value, list) and read_from_file):
+    if isinstance(value, bool | int | float) or (isinstance(value, list) and read_from_file):
         written = f"is {'a list' if isinstance(value, list) else str(value).lower()}"
         raise complain(f"must be {_SOURCE}, {written}")
     return value
+
+
+def _no_collection(value: Any) -> Any:
+    raise complain("is a collection (corpus, queries, qrels), which is only scored; to learn from, name rows of texts")
 
 
 def _share(value: Any) -> float:
@@ -144,13 +161,16 @@ _SOURCES = (
     | Annotated[HubSource, Tag("<hub>")]
 )
 Source = Annotated[
-    _SOURCES | Annotated[_Rows, Tag("<table>")] | Annotated[_Rows, Tag("<share>")], Discriminator(_source_kind)
+    _SOURCES
+    | Annotated[SkipJsonSchema[Any], BeforeValidator(_no_collection), Tag("<collection>")]
+    | Annotated[_Rows, Tag("<table>")] | Annotated[_Rows, Tag("<share>")], Discriminator(_source_kind)
 ]
 """A file's path, {path, format}, {hub, config, split, revision}, or from Python any table of rows."""
 SourceOrShare = Annotated[
     _SOURCES
+    | Annotated[CollectionSource, Tag("<collection>")]
     | Annotated[_Rows, Tag("<table>")]
     | Annotated[float, BeforeValidator(_share), Field(json_schema_extra={"exclusiveMinimum": 0}), Tag("<share>")],
     Discriminator(_source_kind),
 ]
-"""A Source, or a number between 0 and 1: that share of the training rows, held out."""
+"""A Source, a collection {corpus, queries, qrels}, or a number between 0 and 1: that share of the training rows, held out."""

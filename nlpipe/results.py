@@ -85,6 +85,29 @@ class Entities(Result):
         return data | {"spans": tuple(Span(**span) for span in data["spans"])}
 
 
+@dataclass(frozen=True, slots=True)
+class Text(Result):
+    """A text that was written.
+
+    `ended` is False where it reached its greatest length before its end. `log_probability` is the natural
+    logarithm of its probability under the model (the end included), None where no model wrote it;
+    `token_log_probabilities` those of its tokens, where they were asked for. `alternatives` are further texts.
+    """
+
+    text: str
+    ended: bool
+    log_probability: float | None
+    alternatives: tuple[Text, ...] = ()
+    token_log_probabilities: tuple[float, ...] = ()
+
+    @classmethod
+    def _restore(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return data | {
+            "alternatives": tuple(cls.from_dict(other) for other in data.get("alternatives", ())),
+            "token_log_probabilities": tuple(data.get("token_log_probabilities", ())),
+        }
+
+
 def to_frame(results: Iterable[Result]) -> pd.DataFrame:
     """One row per result, one column per field."""
     import pandas as pd

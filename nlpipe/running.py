@@ -23,7 +23,7 @@ from nlpipe.data import Split
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
 from nlpipe.objectives.base import Objective, Row
-from nlpipe.pipelines import Pipeline
+from nlpipe.pipelines import Asked, Pipeline
 from nlpipe.plugins import Plugins
 from nlpipe.preparing import AnyTask
 from nlpipe.recipe import Recipe, check
@@ -86,10 +86,19 @@ def evaluate_model(
     Raises DataError for rows that do not fit, with their numbers.
     """
     hook = pipe.plugins.hook.nlpipe_dataset
-    split = data.load_splits({"test": source}, pipe.task.Example, columns or {}, seed=DEFAULT_SEED, hook=hook)["test"]
+    split = data.load_splits(
+        {"test": source}, pipe.task.Example, columns or {}, item=pipe.task.Item, seed=DEFAULT_SEED, hook=hook
+    )["test"]
     preparing.golds(pipe.task, pipe.objective, split)
+    pipe = _over(pipe, split)
     results = list(pipe.map(pipe.task.given(example) for example in split.examples))
     return evaluation.evaluate(pipe.task, results, split.examples, bootstrap=bootstrap)
+
+
+def _over(pipe: Pipeline, split: Split) -> Pipeline:
+    """The pipeline answering from the split's collection, where it has one."""
+    items = preparing.items(pipe.task, split)
+    return pipe.index(items) if items else pipe
 
 
 class _Session:
@@ -111,6 +120,7 @@ class _Session:
         """Fine-tune, save, check and measure."""
         self.directory.claim(resume=resume)
         splits = self._splits()
+        self.options = preparing.options(self.kind, self.options, splits["train"])
         labels = preparing.labels(self.kind, self.options, self.recipe.task.labels, splits["train"])
         task = self.kind(labels, self.options)
         objective, base = preparing.model(self.recipe, task, preparing.start(self.recipe, offline=self.offline))
@@ -142,6 +152,9 @@ class _Session:
             revision=section.revision,
             device=self.recipe.run.device,
             dtype=section.dtype,
+            options=self.options,
+            labels=self.recipe.task.labels or (),
+            generation=self.recipe.generation,
             long=section.long if "long" in section.model_fields_set else None,
             offline=self.offline,
             plugins=self.plugins,
@@ -158,6 +171,7 @@ class _Session:
             {"train": section.train, "validation": section.validation, "test": section.test},
             self.kind.Example,
             section.columns,
+            item=self.kind.Item,
             seed=self.seed,
             stratify=self.kind.stratum,
             hook=self.plugins.hook.nlpipe_dataset,
@@ -247,10 +261,13 @@ class _Session:
         """Answers of a model in training, by the same way as a pipeline's."""
         inputs = [task.given(example) for example in split.examples]
         queries = [task.query(given, objective) for given in inputs]
-        asked = [(query, objective.encode(query, None, base.tokenizers)) for query in queries]
+        asked = [
+            Asked(given, query, objective.encode(query, None, base.tokenizers))
+            for given, query in zip(inputs, queries, strict=True)
+        ]
         runner = TorchRunner(model, pipelines.device_of(self.recipe.run.device))
-        answers = pipelines.answer(objective, runner, base.tokenizers, asked)
-        return [task.result(answer, given) for answer, given in zip(answers, inputs, strict=True)]
+        task = pipelines.over(task, objective, runner, base.tokenizers, preparing.items(task, split))
+        return pipelines.answered(task, objective, runner, base.tokenizers, asked)
 
     def _tuned(
         self, task: AnyTask, objective: Objective, base: Backbone, model: nn.Module, split: Split | None
@@ -295,6 +312,7 @@ class _Session:
             weights=self.recipe.output.weights,
             attention=base.attention,
             window=objective.window,
+            generation=self.recipe.generation.model_dump(mode="json", exclude_none=True),
             settings=objective.recorded(),
             plugin=Origin(name=record.distribution or record.name, version=record.version),
             backbone=Origin(name=_lasting(base.location), revision=base.location.revision, sha256=base.location.sha256),
@@ -307,6 +325,7 @@ class _Session:
         scores, results, examples = None, list[Result](), list[Any]()
         if name is not None:
             examples = splits[name].examples
+            pipe = _over(pipe, splits[name])
             results = [result for result in pipe.map(map(pipe.task.given, examples)) if result is not None]
             scores = evaluation.evaluate(
                 pipe.task,

@@ -5,13 +5,15 @@ This file, `hookspecs.py` and `objectives/base.py` are the whole contract for a 
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nlpipe.errors import UnsupportedError
 from nlpipe.results import Result
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
 
     One task has one Input, one Result and one list of metrics. `metrics[0]` decides which weights are best.
     An instance is configured: `labels` are the names in the order of the model's outputs (empty for a
-    task without labels), `options` the task's settings.
+    task without labels), `options` the task's settings; `call_options` names those of them that a single call may
+    replace.
     """
 
     name: ClassVar[str]
@@ -61,10 +64,23 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     Item: ClassVar[type[Record] | None] = None  # of the collection that inputs are answered from, if there is one
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     metrics: ClassVar[tuple[Metric, ...]]
+    call_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, labels: Sequence[str] = (), options: OptionsT | None = None) -> None:
         self.labels = tuple(labels)
         self.options: OptionsT = options if options is not None else self.Options()  # type: ignore[assignment]
+
+    def with_call(self, options: Mapping[str, Any]) -> Self:
+        """The task with the options of one call. Raises UnsupportedError for values that the Options refuse."""
+        if not options:
+            return self
+        found = copy.copy(self)
+        try:
+            found.options = type(self.options).model_validate({**dict(self.options), **options})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UnsupportedError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        return found
 
     @classmethod
     @abstractmethod

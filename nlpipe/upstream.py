@@ -6,8 +6,8 @@ Local folders only: `backbone.locate` has already turned a Hub name or a package
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,13 @@ def read_tokenizer(folder: Path, vocabulary: int) -> Any:
 def has_head(head: str, config: Any) -> bool:
     """Whether transformers has a class with this head (`SequenceClassification` …) for the architecture."""
     return type(config) in _auto(head)._model_mapping
+
+
+def class_names(head: str, config: Any) -> frozenset[str]:
+    """The names of transformers' classes with this head for the architecture; empty where there is none."""
+    mapping = _auto(head)._model_mapping
+    found = mapping[type(config)] if type(config) in mapping else ()
+    return frozenset(kind.__name__ for kind in (found if isinstance(found, tuple) else (found,)))
 
 
 def load_model(head: str | None, folder: Path, config: Any, dtype: Any) -> tuple[Any, frozenset[str]]:
@@ -141,6 +148,140 @@ def relative_bias(module: Any, positions: int) -> Any:
     if hasattr(module, "compute_position_bias"):  # MPNet
         return module.compute_position_bias(torch.empty(1, positions, 1))[0]
     return None
+
+
+def generation_config(model: Any, settings: Mapping[str, Any], *, ends: frozenset[int], pad: int) -> Any:
+    """The model's own generation settings with ours over them.
+
+    What only sampling uses stays in it but has no effect unless tokens are drawn. The first tokens of an answer
+    are given as part of the prompt, and nothing is forced to be the last: an answer cut short shows.
+    """
+    import copy
+
+    config = copy.deepcopy(model.generation_config)
+    config.max_length = config.min_length = config.forced_bos_token_id = config.forced_eos_token_id = None
+    for name, value in settings.items():
+        setattr(config, name, list(value) if isinstance(value, tuple) else value)
+    config.forced_bos_token_id = None
+    config.pad_token_id = pad
+    config.eos_token_id = sorted(ends | end_tokens(config))
+    config.return_dict_in_generate, config.output_scores = False, False
+    return config
+
+
+def end_tokens(config: Any) -> frozenset[int]:
+    """The end tokens that a generation config names: none, one or several."""
+    ends = config.eos_token_id
+    return frozenset([] if ends is None else ends if isinstance(ends, list | tuple) else [ends])
+
+
+def default_new_tokens(model: Any) -> int:
+    """How long the model's own settings let an answer be: 256 tokens where they say nothing, as transformers' pipeline."""
+    config = model.generation_config
+    if config.max_new_tokens:
+        return int(config.max_new_tokens)
+    if config.max_length and model.config.is_encoder_decoder:  # a decoder's counts the prompt as well
+        return max(int(config.max_length) - 1, 1)
+    return 256
+
+
+def default_beams(model: Any) -> int:
+    """The beams of the model's own settings."""
+    return int(model.generation_config.num_beams or 1)
+
+
+def warpers(config: Any) -> list[Any]:
+    """The processors of sampling, in transformers' order: it adds them only where it draws tokens itself."""
+    from transformers.generation import logits_process as theirs
+
+    table = (
+        ("temperature", lambda v: v != 1.0, lambda v: theirs.TemperatureLogitsWarper(float(v))),
+        ("top_k", lambda v: v > 0, lambda v: theirs.TopKLogitsWarper(top_k=v)),
+        ("top_p", lambda v: v < 1, lambda v: theirs.TopPLogitsWarper(top_p=float(v))),
+        ("min_p", lambda v: v > 0, lambda v: theirs.MinPLogitsWarper(min_p=float(v))),
+        ("typical_p", lambda v: v < 1, lambda v: theirs.TypicalLogitsWarper(mass=float(v))),
+        ("epsilon_cutoff", lambda v: v > 0, lambda v: theirs.EpsilonLogitsWarper(epsilon=float(v))),
+        ("eta_cutoff", lambda v: v > 0, lambda v: theirs.EtaLogitsWarper(epsilon=float(v))),
+    )
+    given = [(getattr(config, name), acts, make) for name, acts, make in table]
+    return [make(value) for value, acts, make in given if value is not None and acts(value)]
+
+
+def generate(
+    model: Any, inputs: Mapping[str, Any], config: Any, processors: list[Any], criteria: list[Any], streamer: Any = None
+) -> Any:
+    """transformers' generation loop: token ids, int64 [rows, prompt + answer]."""
+    start = inputs.get("decoder_input_ids")
+    if start is not None:  # else transformers would put its own start token in front
+        config.decoder_start_token_id = start[:, 0].tolist()
+    return model.generate(
+        **inputs,
+        generation_config=config,
+        logits_processor=processors,
+        stopping_criteria=criteria,
+        streamer=streamer,
+    )
+
+
+def decoder_start(folder: Path, config: Any) -> tuple[int, ...]:
+    """What a pair's decoder reads first: its start token, and the token that all answers begin with if there is one."""
+    from transformers import GenerationConfig
+
+    if not getattr(config, "is_encoder_decoder", False):
+        return ()
+    stated = [config, getattr(config, "decoder", None)]
+    if (folder / "generation_config.json").is_file():
+        stated.insert(0, GenerationConfig.from_pretrained(folder))
+
+    def first(name: str) -> int | None:
+        found = (getattr(one, name, None) for one in stated)
+        return next((token for token in found if token is not None), None)
+
+    start = first("decoder_start_token_id")
+    if start is None:
+        start = first("bos_token_id")
+    begin = first("forced_bos_token_id")
+    return tuple(token for token in (start, begin) if token is not None) if start is not None else ()
+
+
+def load_causal_half(folder: Path, dtype: Any) -> tuple[Any, frozenset[str]]:
+    """An encoder's checkpoint as a decoder with cross-attention, and the names of the weights it does not have."""
+    config = read_config(folder)
+    config.is_decoder, config.add_cross_attention = True, True
+    return load_model("CausalLM", folder, config, dtype)
+
+
+def warm_pair(encoder: Any, decoder: Any, special: Mapping[str, int]) -> Any:
+    """One model of an encoder and a decoder with cross-attention; `special` are token ids of its configs."""
+    from transformers import EncoderDecoderConfig, EncoderDecoderModel
+
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(encoder.config, decoder.config)
+    model = EncoderDecoderModel(config=config, encoder=encoder, decoder=decoder)
+    for name, token in special.items():
+        for holder in (model.config, model.generation_config):
+            setattr(holder, name, token)
+    model.config.vocab_size = decoder.config.vocab_size
+    return model
+
+
+def new_decoder(like: Any, layers: int, dtype: Any) -> Any:
+    """A random BERT decoder with cross-attention, as wide as the encoder whose config is `like`."""
+    from transformers import BertConfig, BertLMHeadModel
+
+    width = like.hidden_size
+    config = BertConfig(
+        vocab_size=like.vocab_size,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=like.num_attention_heads,
+        intermediate_size=getattr(like, "intermediate_size", None) or getattr(like, "hidden_dim", 4 * width),
+        max_position_embeddings=like.max_position_embeddings,
+        pad_token_id=like.pad_token_id,
+        initializer_range=like.initializer_range,
+        is_decoder=True,
+        add_cross_attention=True,
+    )
+    return BertLMHeadModel(config).to(dtype)
 
 
 def causal_only(config: Any) -> bool:

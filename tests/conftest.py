@@ -13,10 +13,15 @@ import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from nlpipe import grid
 from tests.support import Trainings
+
+# How long one example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("nlpipe", deadline=None)
+hypothesis.settings.load_profile("nlpipe")
 
 EVIDENCE = pytest.StashKey[dict[str, dict[str, list[str]]]]()
 

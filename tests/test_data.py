@@ -469,6 +469,7 @@ def test_columns_map_ours_to_theirs_and_leave_the_rest() -> None:
         (["txt", "label"], {}, "  columns  text  there is no column 'text'; say columns: {text: txt}"),
         (["Text"], {}, "there is no column 'text'; say columns: {text: Text}"),
         (["body", "label"], {}, "there is no column 'text'; say columns: {text: body}"),
+        (["texts", "content"], {"label": "texts"}, "there is no column 'text'; say columns: {text: content}"),
         (["review", "y"], {"text": "reviw"}, "there is no column 'reviw'; say columns: {text: review}"),
         (["text", "y"], {"label": "z"}, "  columns  label  there is no column 'z'; say columns: {label: y}"),
         (["text"], {"lable": "text"}, "lable  is no field of this task; did you mean 'label'? there are: text, label"),
@@ -736,6 +737,7 @@ def test_a_hub_name_is_loaded_by_its_parts(dataset: Any, monkeypatch: pytest.Mon
     calls = []
 
     def load_dataset(**named: Any) -> Any:
+        assert logging.getLogger("datasets").level == logging.ERROR  # it warns of every use of its cache
         calls.append(named | {"offline": datasets.config.HF_HUB_OFFLINE})
         if datasets.config.HF_HUB_OFFLINE:
             raise ConnectionError
@@ -743,6 +745,7 @@ def test_a_hub_name_is_loaded_by_its_parts(dataset: Any, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    level = logging.getLogger("datasets").level
     source = {"hub": "acme/thing", "config": "de", "split": "train[:10%]", "revision": "main"}
     splits = load_splits({"train": source, "test": {"hub": "acme/thing"}}, Review, {}, seed=1)
     assert [row.label for row in splits["train"].examples] == ["pos", "neg", None]
@@ -757,6 +760,7 @@ def test_a_hub_name_is_loaded_by_its_parts(dataset: Any, monkeypatch: pytest.Mon
         second | {"offline": False},
     ]
     assert datasets.config.HF_HUB_OFFLINE is False
+    assert logging.getLogger("datasets").level == level
 
 
 @pytest.fixture
@@ -913,6 +917,13 @@ def test_a_share_depends_on_the_seed_alone() -> None:
     assert drawn("test", 1, test=0.1) == drawn("test", 1, test=0.1, validation=0.3)
     assert drawn("test", 1, test=0.1) != drawn("validation", 1, validation=0.1)
     assert drawn("validation", 13, validation=0.1) == [10, 23, 26, 41, 45, 60, 74, 81, 85, 100]  # for good
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_rounding_leaves_goes_to_the_largest_remainders(seed: int) -> None:
+    rows = labelled({"a": 15, "b": 12, "c": 13})  # a tenth: 1.5, 1.2 and 1.3, and 4 in all
+    split = load_splits({"train": rows, "test": 0.1}, Review, {}, seed=seed, stratify=label)["test"]
+    assert Counter(row.label for row in split.examples) == {"a": 2, "b": 1, "c": 1}
 
 
 def test_ties_do_not_always_fall_to_the_same_classes() -> None:

@@ -113,8 +113,50 @@ def test_defaults(run):
     assert (recipe.version, recipe.task.name, recipe.task.options, recipe.task.labels) == (1, "ner", {}, None)
     assert (recipe.train, recipe.adapter, recipe.split) == (None, None, "test")
     assert (recipe.output.dir, recipe.output.weights) == ("runs/ner", "merged")
-    train = run(GOOD + "train: {}\n").train
-    assert (train.epochs, train.batch_size, train.tokens_per_batch, train.clip, train.seed) == (3, 32, None, 1.0, 13)
+
+
+DEFAULTS: dict[str, Any] = {
+    "version": 1,
+    "task": {"name": "ner", "labels": None, "options": {}},
+    "model": {
+        "backbone": "x", "revision": "main", "objective": "auto", "max_length": "auto", "long": "window", "overlap": 0,
+        "attention": "auto", "dtype": "auto",
+    },
+    "adapter": {"method": "lora", "r": 8, "alpha": 16.0, "dropout": 0.0, "targets": "auto"},
+    "data": {"train": "t", "validation": None, "test": None, "columns": {}},
+    "train": {
+        "epochs": 3.0, "steps": None, "batch_size": 32, "tokens_per_batch": None, "micro_batch": "auto",
+        "learning_rate": None, "warmup": 0.06, "schedule": "linear", "weight_decay": 0.01, "clip": 1.0, "seed": 13,
+        "precision": "auto", "evaluate_every": None, "checkpoint_every": None, "class_weights": None,
+        "label_smoothing": 0.0,
+    },
+    "evaluate": {"split": None, "bootstrap": 1000},
+    "run": {"device": "auto", "threads": "auto"},
+    "output": {"dir": "runs/ner", "weights": "merged"},
+}  # fmt: skip
+
+
+def test_every_default():
+    recipe = Recipe(task="ner", model={"backbone": "x"}, data={"train": "t"}, train={}, adapter={})
+    assert recipe.model_dump() == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: {train: t, validation: 0.1, test: 0.2}\ntrain: {}",
+        "data: {test: u}\ntrain: null",
+        "data: {test: u}\ntrain: null\nadapter: {}\noutput: {weights: adapter}",
+        "data: {train: t}\ntrain: {warmup: 100}",
+        "data: {train: t}\ntrain: {warmup: 0, weight_decay: 0, seed: 0, label_smoothing: 0, micro_batch: 1, clip: 0.1}",
+        "data: {train: t}\ntrain: {warmup: 1, class_weights: balanced, learning_rate: 1e-9}",
+        "data: {test: u}\nevaluate: {bootstrap: 0, split: test}\nrun: {device: 'cuda:1', threads: 1}",
+        "data: {train: {hub: a/b, config: c, split: s, revision: r}}\ntrain: {}",
+        "data: {train: t}\ntrain: {}\nadapter: {targets: 'layers\\.(0|1)\\..*', r: 1, alpha: 0.5, dropout: 0}",
+    ],
+)
+def test_what_is_allowed(run, text):
+    run("task: {name: ner, labels: null}\nmodel: {backbone: x, max_length: 8, overlap: 7}\n" + text)
 
 
 def test_the_task_takes_what_stands_beside_its_name(run):
@@ -333,6 +375,7 @@ PROBLEMS: list[tuple[str, str, str]] = [
     ("train: {batch_size: 8, tokens_per_batch: 9}", "line 4 train.tokens_per_batch", "stands beside batch_size"),
     ("output: {weights: adapter}", "line 4 output.weights", "the recipe has no `adapter` section"),
     ("evaluate:\n  split: validation", "line 5 evaluate.split", "data.validation is not given"),
+    ("adapter: 3\noutput: {weights: adapter}", "line 4 adapter", "must be a mapping of settings, is 3"),
     # empty, twice, tagged, variables
     ("train:\n  # epochs: 1", "line 4 train", "is empty; write a value, null for none, {} for a section"),
     ("train: {seed: 1}\nrun: {}\ntrain: {}", "line 6 train", "is set twice, on lines 4 and 6; keep one"),
@@ -393,6 +436,9 @@ CORE_PROBLEMS: list[tuple[str, str, str]] = [
     # data
     ("data: {}", "line 1 data", "names no rows; say train: FILE"),
     ("data: {train: 3}", "line 1 data.train", "must be a file, {path: …} or {hub: …}, is 3"),
+    ("data: {train: 3, validation: 0.1}", "line 1 data.train", "is 3"),
+    ("data: {train: 3}\ntrain: {}", "line 1 data.train", "is 3"),
+    ("data: {train: t, validation: true}", "line 1 data.validation", "must be a file, {path: …} or {hub: …}, is true"),
     ("data: {train: true}", "line 1 data.train", "is true"),
     ("data: {train: ''}", "line 1 data.train", "is empty"),
     ("data: {train: [{text: a}], test: u}", "line 1 data.train", "is a list"),
@@ -767,7 +813,9 @@ def test_rows_from_python(rows_):
         {"task": "ner", "model": {"backbone": "x"}, "data": {"train": rows_, "test": rows_}, "train": {}}, TASKS
     )
     assert recipe.data.train is rows_ or recipe.data.train == rows_
-    assert Recipe(task="ner", model={"backbone": "x"}, data={"test": Path("a.csv")}).data.test == "a.csv"
+    for source in (Path("a.csv"), recipes.FileSource(path="a.csv"), recipes.HubSource(hub="a/b")):
+        held = Recipe(task="ner", model={"backbone": "x"}, data={"test": source}).data.test
+        assert held == ("a.csv" if isinstance(source, Path) else source)
 
 
 def test_rows_from_python_are_named_in_the_dump(tmp_path):
@@ -791,6 +839,8 @@ def test_build_and_check_speak_plainly():
     ]
     with pytest.raises(RecipeError, match=r"the recipe has 1 problem\n.*unknown task 'nre'; did you mean 'ner'"):
         check(Recipe(task="nre", **BARE), TASKS)
+    with pytest.raises(RecipeError, match=r"has 1 problem\n +task\.options +must be a mapping, is 3"):
+        build({"task": {"name": "ner", "options": 3, "scheme": "bio"}, **BARE}, TASKS)
     with pytest.raises(RecipeError, match="installed tasks: none"):
         check(Recipe(task="ner", **BARE), {})
     with pytest.raises(RecipeError, match=r"task\.threshold +must be greater than 0, is -1"):

@@ -122,13 +122,17 @@ class Embedding(Objective):
         return prompts.get(role or "default", "")
 
     def settle(self, golds: Sequence[Gold]) -> Self:
-        """Unchanged. Raises UnsupportedError where the loss needs numbers and there are none."""
-        numbers = self.loss_name != "in_batch"
-        without = sum(gold is None or isinstance(gold, Texts) for gold in golds)
-        if numbers and without:
+        """Unchanged. Raises UnsupportedError for golds that the loss cannot learn from."""
+        if self.loss_name == "in_batch":
+            without = sum(isinstance(gold, Texts) and not gold.texts for gold in golds)
+            wanted = "a matching text"
+        else:
+            without = sum(gold is None or isinstance(gold, Texts) for gold in golds)
+            wanted = "a number"
+        if without:
             raise UnsupportedError(
-                f"the loss {self.loss_name} learns from numbers, and {without} of {len(golds)} training rows have "
-                "none; `loss: in_batch` learns from matching texts alone"
+                f"the loss {self.loss_name} learns from {wanted} per row, and {without} of {len(golds)} training rows "
+                "have none"
             )
         return self
 

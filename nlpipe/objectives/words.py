@@ -129,22 +129,30 @@ def _borders(words: Sequence[Span | None], tokens: int) -> list[int]:
 
 
 def ranges(tokens: int, room: int, overlap: int, borders: Sequence[int]) -> Iterator[Span]:
-    """Token ranges of at most `room` that cover `tokens`, neighbours sharing at least `overlap`.
+    """Token ranges of at most `room` that cover `tokens`, neighbours sharing `overlap` or a little more.
 
-    They begin and end at `borders` wherever a border is near enough; a word longer than a window is cut. Each
-    range ends behind the one before, so there are at most tokens - room + 1, and mostly tokens / (room - overlap).
+    They begin and end at `borders`, and share less where only that spares a word; a word longer than a window is
+    cut. Each range ends behind the one before, so there are mostly tokens / (room - overlap).
     """
     start, end = 0, 0
     while True:
         furthest = min(start + room, tokens)
-        end = furthest if furthest == tokens else _last(borders, end, furthest)
-        yield start, end
-        if end == tokens:
+        if furthest < tokens:
+            furthest = _last(borders, end, furthest) or furthest
+        yield start, furthest
+        if furthest == tokens:
             return
-        start = _last(borders, start, max(end - overlap, start + 1))
+        shared = max(furthest - overlap, start + 1)
+        start, end = _last(borders, start, shared) or _first(borders, shared, furthest) or shared, furthest
 
 
-def _last(borders: Sequence[int], above: int, upto: int) -> int:
-    """The greatest border in (above, upto], or `upto` where there is none."""
+def _last(borders: Sequence[int], above: int, upto: int) -> int | None:
+    """The greatest border in (above, upto]."""
     at = bisect_right(borders, upto) - 1
-    return borders[at] if at >= 0 and borders[at] > above else upto
+    return borders[at] if at >= 0 and borders[at] > above else None
+
+
+def _first(borders: Sequence[int], above: int, upto: int) -> int | None:
+    """The least border in (above, upto]."""
+    at = bisect_right(borders, above)
+    return borders[at] if at < len(borders) and borders[at] <= upto else None

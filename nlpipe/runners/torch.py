@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nlpipe.objectives.base import Batch, Objective
-    from nlpipe.objectives.text import TextObjective
-    from nlpipe.runners.base import Wish, Written
+    from nlpipe.objectives.text import TextObjective, Wish, Written
 
 
 class TorchRunner:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nlpipe import upstream
-from nlpipe.runners.base import Wish, Written
+from nlpipe.objectives.text import Wish, Written
 
 
 def generate(model: Any, inputs: Mapping[str, Tensor], wish: Wish) -> list[list[Written]]:

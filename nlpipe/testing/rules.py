@@ -6,6 +6,7 @@ stays at chance. Seeded; the same arguments give the same rows.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -55,8 +56,94 @@ def first_keyword(
     return made
 
 
+def copied(
+    rows: int, *, seed: int, shortest: int = 1, longest: int = 4, reverse: bool = False
+) -> list[tuple[str, str]]:
+    """(text, text): the second is the first, or its words from last to first."""
+    draw = random.Random(seed)
+    texts = [draw.choices(FILLERS, k=draw.randint(shortest, longest)) for _ in range(rows)]
+    return [(" ".join(words), " ".join(words[::-1] if reverse else words)) for words in texts]
+
+
 def shuffled(rows: Sequence[tuple[str, str]], *, seed: int) -> list[tuple[str, str]]:
     """The same texts with their labels dealt out anew: nothing can be learnt from them."""
     labels = [label for _, label in rows]
     random.Random(seed).shuffle(labels)
     return [(text, label) for (text, _), label in zip(rows, labels, strict=True)]
+
+
+# Marker: the type of the entity beside it, and how many words that entity has.
+MARKERS = {"north": ("person", 1), "south": ("place", 2)}
+
+
+def marked_words(
+    rows: int, *, seed: int, shortest: int = 3, longest: int = 9, after: bool = True
+) -> list[tuple[list[str], list[str]]]:
+    """(words, IOB2 tags): an entity is the one or two words behind a marker, and the marker says its type.
+
+    With `after=False` it is the words in front of the marker: then only a model that sees both sides can know.
+    A row has up to two entities among `shortest` to `longest` other words; any filler may be part of one.
+    """
+    draw = random.Random(seed)
+    made = []
+    for _ in range(rows):
+        units = [([word], ["O"]) for word in draw.choices(FILLERS, k=draw.randint(shortest, longest))]
+        for marker in draw.sample(sorted(MARKERS), draw.randint(0, 2)):
+            kind, size = MARKERS[marker]
+            words, tags = draw.choices(FILLERS, k=size), [f"B-{kind}", *[f"I-{kind}"] * (size - 1)]
+            group = ([marker, *words], ["O", *tags]) if after else ([*words, marker], [*tags, "O"])
+            units.insert(draw.randint(0, len(units)), group)
+        made.append(([w for words, _ in units for w in words], [t for _, tags in units for t in tags]))
+    return made
+
+
+def shuffled_words(rows: Sequence[tuple[list[str], list[str]]], *, seed: int) -> list[tuple[list[str], list[str]]]:
+    """The same tags over words in another order: nothing can be learnt from them but how frequent tags are."""
+    draw = random.Random(seed)
+    return [(draw.sample(words, len(words)), tags) for words, tags in rows]
+
+
+def shared_word(
+    rows: int, *, seed: int, shortest: int = 2, longest: int = 5, keywords: Sequence[str] = FILLERS[:5]
+) -> list[tuple[str, str, float]]:
+    """(text, text, score): 1 where both texts have the same keyword, 0 where they have two; half of each.
+
+    The other words are drawn alike for both halves, so that having words in common says little by itself.
+    """
+    draw = random.Random(seed)
+    fillers = [word for word in FILLERS if word not in keywords]
+    made = []
+    for index in range(rows):
+        pair = draw.sample(list(keywords), 2)
+        same = index % 2
+        texts = []
+        for word in (pair[0], pair[1 - same]):
+            words = draw.choices(fillers, k=draw.randint(shortest, longest))
+            words.insert(draw.randint(0, len(words)), word)
+            texts.append(" ".join(words))
+        made.append((texts[0], texts[1], float(same)))
+    draw.shuffle(made)
+    return made
+
+
+def found_words(
+    rows: int, *, seed: int, asked: Sequence[str] = FILLERS[:8], answered: Sequence[str] = FILLERS[8:16]
+) -> list[tuple[str, str]]:
+    """(query, document): the query has two of eight words, its document their two counterparts among other words.
+
+    The i-th word of `asked` has the i-th of `answered` as its counterpart, so that no document has a word of its
+    query. There are 28 such pairs; every one occurs equally often, give or take one.
+    """
+    draw = random.Random(seed)
+    fillers = [word for word in FILLERS if word not in (*asked, *answered)]
+    pairs = list(itertools.combinations(range(len(asked)), 2))
+    draw.shuffle(pairs)
+    made = []
+    for index in range(rows):
+        pair = list(pairs[index % len(pairs)])
+        draw.shuffle(pair)
+        words = [answered[at] for at in pair] + draw.choices(fillers, k=draw.randint(1, 3))
+        draw.shuffle(words)
+        made.append((" ".join(asked[at] for at in pair), " ".join(words)))
+    draw.shuffle(made)
+    return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nlpipe import Task, hookimpl
 from nlpipe_ner.recognition import EntityRecognition
 
@@ -9,6 +11,6 @@ __all__ = ["EntityRecognition"]
 
 
 @hookimpl
-def nlpipe_tasks() -> list[type[Task]]:
+def nlpipe_tasks() -> list[type[Task[Any, Any, Any, Any]]]:
     """The task of this plugin."""
     return [EntityRecognition]

@@ -34,8 +34,11 @@ class Automaton:
 
     @classmethod
     def of(cls, labels: Sequence[str]) -> Automaton:
-        """For labels that are tags, `O` among them. I needs its entity open, which B, or I itself, has done; where
-        there are E or S labels, an entity that is open must go on to its E."""
+        """For labels that are tags, `O` among them; any other label says as little as `O`.
+
+        I needs its entity open, which B, or I itself, has done; where there are E or S labels, an open entity must
+        go on to its E. Of a type that no label begins, I begins it.
+        """
         parsed = [parse(label) or (OUTSIDE, "") for label in labels]
         begins = {kind for prefix, kind in parsed if prefix in "BS"}
         ends = {kind for prefix, kind in parsed if prefix in "ES"}
@@ -49,7 +52,7 @@ class Automaton:
 
         nothing = (OUTSIDE, "")
         return cls(
-            tuple(labels),
+            tuple(label if parse(label) else OUTSIDE for label in labels),
             _cost([may(nothing, after) for after in parsed]),
             _cost([[may(before, after) for after in parsed] for before in parsed]),
             _cost([may(before, nothing) for before in parsed]),

@@ -63,7 +63,7 @@ def write(chunks: Iterable[Chunk], length: int, scheme: Scheme = "iob2") -> list
         tags[first:last] = [f"I-{kind}"] * (last - first)
         if scheme != "iob1":
             tags[first] = f"B-{kind}"
-        elif first and tags[first - 1].endswith(f"-{kind}") and tags[first - 1] != OUTSIDE:
+        elif first and parse(tags[first - 1]) in (("I", kind), ("B", kind)):
             tags[first] = f"B-{kind}"  # the one place where IOB1 needs it: right behind another of its type
         if scheme == "iobes":
             tags[last - 1] = f"E-{kind}" if last - first > 1 else f"S-{kind}"

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nlpipe.results import Entities
-    from nlpipe_ner.examples import Example
+    from nlpipe_ner.examples import TaggedText
 
     Counts = NDArray[np.float64]
 
 
-def counts(results: Sequence[Entities], examples: Sequence[Example]) -> Counts:
+def counts(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Counts:
     """[n, 3]: each row's entities that are right, too many, and missing."""
     rows = np.zeros((len(examples), 3))
     for at, (result, example) in enumerate(zip(results, examples, strict=True)):

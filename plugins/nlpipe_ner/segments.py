@@ -1,15 +1,14 @@
 """Where the words of a raw text begin and end: one rule for all languages and all models, recorded with a model.
 
 A tokenizer's own idea of words is never asked: it differs between tokenizers, and the offsets of entities with it.
+The rule is called `unicode-1` in a task's options, and so in a model's Card: a change is a new name, since a model
+answers in the words that it was trained on.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from functools import cache
-
-VERSION = "unicode-1"
-"""The rule below. A change to it is a new version, since a model answers in the words it was trained on."""
 
 Span = tuple[int, int]
 

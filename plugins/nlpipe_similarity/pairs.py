@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from nlpipe.errors import DataError
+from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import Embedding, Objective, SequenceLabel
 from nlpipe.objectives.base import Answer, Query, Text, Texts, Vectors
@@ -76,7 +76,10 @@ class Pairs(Task[Input, Example, Similarity, Options]):
         Raises DataError where no two scores differ, unless the loss needs none.
         """
         scores = {example.score for example in examples if example.score is not None and math.isfinite(example.score)}
-        if options.scale is not None or options.loss == "in_batch":
+        if options.loss == "in_batch":
+            _all_match(scores, options)
+            return options
+        if options.scale is not None:
             return options
         if len(scores) < 2:
             there = f"only the score {scores.pop():g}" if scores else "no scores"
@@ -86,6 +89,7 @@ class Pairs(Task[Input, Example, Similarity, Options]):
     def objective(self, kind: type[Objective]) -> Objective:
         """Vectors compared, or a number for the pair."""
         if kind is SequenceLabel:
+            _no_vectors(self.options)
             return SequenceLabel(kind="number")
         return embedding(self.options, self.options.loss)
 
@@ -134,6 +138,27 @@ class Pairs(Task[Input, Example, Similarity, Options]):
             Example(text_a="A man is playing the flute.", text_b="Someone plays a flute.", score=4.6),
             Example(text_a="A man is playing the flute.", text_b="A woman is tuning a violin.", score=1.5),
             Example(text_a="A man is playing the flute.", text_b="The ferry leaves at noon.", score=0.0),
+        )
+
+
+def _all_match(scores: set[float], options: Options) -> None:
+    """Raise DataError where some pair to learn from is no match: as one it would teach the opposite."""
+    if len(scores | set(options.scale[1:] if options.scale else ())) > 1:
+        raise DataError(
+            f"task.loss: in_batch takes every training pair for a match, and the scores run from {min(scores):g} to "
+            f"{max(scores):g}: keep the rows that match, without scores, or take cosent or cosine_mse"
+        )
+
+
+def _no_vectors(options: Options) -> None:
+    """Raise UnsupportedError where an option is set that only vectors have."""
+    default = Options()
+    foreign = [name for name in Options.model_fields if name != "scale"]
+    given = [name for name in foreign if getattr(options, name) != getattr(default, name)]
+    if given:
+        raise UnsupportedError(
+            f"task.{given[0]} does nothing for a model that reads both texts at once (model.objective: SequenceLabel); "
+            "leave it out"
         )
 
 

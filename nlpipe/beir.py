@@ -1,0 +1,110 @@
+"""Queries, documents and judgements in the form of BEIR (Thakur et al. 2021): three files to rows and documents.
+
+Knows no file format: how a file becomes rows is handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from nlpipe.errors import DataError, Problem, suggest
+
+log = logging.getLogger("nlpipe")
+
+Rows = list[dict[str, Any]]
+
+PARTS = ("corpus", "queries", "qrels")
+
+# Our name of a column: the names it goes by. The judgements of BEIR's own files are a table with the second ones.
+_IDS = ("_id", "id")
+_QUERY_IDS = ("query_id", "query-id")
+_DOCUMENT_IDS = ("doc_id", "corpus-id")
+_RELEVANCE = ("relevance", "score")
+
+_SHOWN = 5
+
+
+def of(source: Any) -> dict[str, str] | None:
+    """The three files of a collection; None for a source of any other kind. Raises DataError where one is missing."""
+    if isinstance(source, BaseModel):
+        source = source.model_dump()
+    if not isinstance(source, Mapping) or not set(PARTS) & set(source):
+        return None
+    lacking = [part for part in PARTS if part not in source]
+    unknown = [str(key) for key in source if key not in PARTS]
+    if unknown:
+        raise DataError(f"a collection has no {unknown[0]!r}; {suggest(unknown[0], PARTS)}")
+    if lacking:
+        raise DataError(f"a collection is {{corpus: …, queries: …, qrels: …}}; {lacking[0]} is missing")
+    return {part: str(source[part]) for part in PARTS}
+
+
+def read(source: Mapping[str, str], rows: Callable[[str], Rows]) -> tuple[Rows, Rows]:
+    """The judged queries (`id`, `query`, `relevant`: document id to relevance) and the documents (`id`, `title`, `text`).
+
+    Queries without a judgement are left out and counted in a warning, as usual with BEIR. Raises DataError for
+    missing columns, ids that occur twice, and judgements of queries or documents that are not there.
+    """
+    documents = _by_id(rows(source["corpus"]), source["corpus"])
+    queries = _by_id(rows(source["queries"]), source["queries"])
+    relevant = _judgements(rows(source["qrels"]), source["qrels"], queries, documents)
+    unjudged = len(queries) - len(relevant)
+    if unjudged:
+        log.warning("%s: %d of %d queries have no judgement and are left out", source["queries"], unjudged, len(queries))
+    asked = [
+        {"id": key, "query": _cell(query, ("text",), source["queries"]), "relevant": relevant[key]}
+        for key, query in queries.items()
+        if key in relevant
+    ]
+    held = [
+        {"id": key, "title": document.get("title") or None, "text": _cell(document, ("text",), source["corpus"])}
+        for key, document in documents.items()
+    ]
+    return asked, held
+
+
+def _by_id(rows: Rows, name: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(rows, 1):
+        key = str(_cell(row, _IDS, name))
+        if key in found:
+            raise DataError(f"{name}, row {number}: the id {key!r} is there already")
+        found[key] = row
+    return found
+
+
+def _cell(row: Mapping[str, Any], names: Sequence[str], file: str) -> Any:
+    for name in names:
+        if name in row:
+            return row[name]
+    raise DataError(f"{file} has no column {' or '.join(map(repr, names))}; {suggest(names[0], row)}")
+
+
+def _judgements(
+    rows: Rows, name: str, queries: Mapping[str, Any], documents: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    problems = []
+    for number, row in enumerate(rows, 1):
+        query, document = str(_cell(row, _QUERY_IDS, name)), str(_cell(row, _DOCUMENT_IDS, name))
+        value = _cell(row, _RELEVANCE, name)
+        try:
+            relevance = float(value)
+        except (TypeError, ValueError):
+            problems.append(Problem(f"row {number}", "", f"the relevance {value!r} is no number"))
+            continue
+        if query not in queries:
+            problems.append(Problem(f"row {number}", "", f"there is no query {query!r}"))
+        elif document not in documents:
+            problems.append(Problem(f"row {number}", "", f"there is no document {document!r}"))
+        else:
+            found.setdefault(query, {})[document] = relevance
+    if problems:
+        rest = len(problems) - _SHOWN
+        more = [Problem("…", "", f"and {rest} more")] if rest > 0 else []
+        raise DataError(f"{name} has rows that cannot be used", [*problems[:_SHOWN], *more])
+    return found

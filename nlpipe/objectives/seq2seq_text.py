@@ -1,0 +1,103 @@
+"""Text after a prompt, written or judged by an encoder and a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from nlpipe.errors import DataError, UnsupportedError
+from nlpipe.objectives.base import Batch, Prompt, Row
+from nlpipe.objectives.text import Context, Place, TextObjective
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from nlpipe.tokens import Tokenizers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqText(TextObjective):
+    """The encoder reads the prompt, the decoder writes the answer.
+
+    What the decoder reads is the answer shifted by us, behind the start token and the token that every answer of
+    the model begins with (BART's <s>, a language of mBART, M2M100 or NLLB): these are given, not learnt. An
+    encoder alone becomes a pair (`nlpipe.pairs`).
+    """
+
+    head: ClassVar[str] = "Seq2SeqLM"
+    peft: ClassVar[str | None] = "SEQ_2_SEQ_LM"
+
+    def laid(self, text: str, query: Prompt, tok: Tokenizers) -> list[int]:
+        """The source with its special tokens, in its language where the model is told one."""
+        layout = tok.source.layout_in(query.languages[0] if query.languages else None)
+        return layout.lay(tok.source.encode(text).ids)[0]
+
+    def answer_ids(self, query: Prompt, answer: str, tok: Tokenizers, *, ended: bool) -> list[int]:
+        """The target's ids, with the end token where it is learnt."""
+        ids = tok.target.encode(answer).ids
+        return [*ids, tok.target.end_id] if ended else ids
+
+    def answer_limit(self, tok: Tokenizers) -> int:
+        """As long as what is read at once, without what the decoder is given."""
+        return self.window.max_length - 1
+
+    def room(self, answers: Sequence[Sequence[int]], tok: Tokenizers) -> int:
+        """The whole of the encoder: the answer is the decoder's."""
+        return self.window.max_length
+
+    def space(self, row: Row) -> int:
+        """The decoder's length without what it is given."""
+        return max(self.window.max_length - len(row.place.start), 1)
+
+    def row(self, context: Context, answer: list[int] | None, place: Place, query: Prompt, tok: Tokenizers) -> Row:
+        """The source, with the target beside it."""
+        start = self._start(query, tok)
+        beside = len(start) + len(answer or [])
+        return Row(ids=context.ids, target=answer, place=replace(place, start=start), beside=beside)
+
+    def _start(self, query: Prompt, tok: Tokenizers) -> tuple[int, ...]:
+        """What the decoder reads before its answer."""
+        if not tok.start:
+            raise UnsupportedError("the model's config names no decoder_start_token_id, so no answer can begin")
+        if self.generation.forced_bos_token_id is not None:
+            return tok.start[0], self.generation.forced_bos_token_id
+        language = query.languages[1] if query.languages else None
+        if language is None:
+            return tok.start
+        if not hasattr(tok.target.upstream, "src_lang"):
+            raise DataError(f"this model is told no languages, so the language {language!r} means nothing to it")
+        code = tok.target.language_id(language)
+        return (code,) if tok.target.starts_with_language else (tok.start[0], code)
+
+    def continued(self, row: Row, ids: list[int]) -> Row:
+        """The written tokens as the target."""
+        return replace(row, target=ids, beside=len(row.place.start) + len(ids))
+
+    def _text(self, row: Row, ids: Sequence[int], tok: Tokenizers) -> str:
+        return tok.target.decode(ids)
+
+    def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
+        """Both sides padded on the right; `labels` [rows, tokens] lie under the decoder's input, -100 before the answer."""
+        from nlpipe import tensors
+
+        inputs = {
+            "input_ids": tensors.pad([row.ids for row in rows], tok.source.pad_id),
+            "attention_mask": tensors.mask([len(row.ids) for row in rows]),
+        }
+        read = [[*row.place.start, *(row.target or [])[:-1]] for row in rows]
+        inputs["decoder_input_ids"] = tensors.pad(read, tok.target.pad_id)
+        if rows[0].target is None:
+            return Batch(inputs, {}, 0.0, rows, tok)
+        labels = [[*[-100] * (len(row.place.start) - 1), *row.target] for row in rows]
+        terms = float(sum(len(row.target) for row in rows))
+        return Batch(inputs, {"labels": tensors.pad(labels, -100)}, terms, rows, tok)
+
+    def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        """`logits`, [rows, what the decoder reads, vocabulary]."""
+        return {"logits": model(**batch.inputs, use_cache=False).logits}
+
+    def continuing(self, batch: Batch) -> Batch:
+        """As it is: the encoder reads padding on the right, and the decoder's beginnings are equally long."""
+        return batch

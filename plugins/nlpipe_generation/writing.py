@@ -1,0 +1,154 @@
+"""Text generation: what comes after a prompt, or the next turn of a conversation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from nlpipe.errors import DataError
+from nlpipe.metrics import Metric
+from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
+from nlpipe.objectives.base import Answer, Generated, Message, Prompt, Query
+from nlpipe.results import Text
+from nlpipe.task import Family, Record, Task, TaskOptions
+from nlpipe_generation.scores import CHRF, EXACT_MATCH
+
+PLAIN = "{prompt}"
+
+
+class Turn(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Input(Record):
+    """A prompt, or the turns of a conversation whose next is to be written."""
+
+    prompt: str | None = None
+    messages: tuple[Turn, ...] | None = None
+
+
+class Example(Input):
+    """An input with the right text; a conversation's last turn is it where no `completion` is given."""
+
+    completion: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _last_turn(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or data.get("completion") is not None or not data.get("messages"):
+            return data
+        turns = data["messages"]
+        last = turns[-1] if isinstance(turns, list | tuple) else None
+        if isinstance(last, Mapping) and last.get("role") == "assistant":
+            return {**data, "messages": turns[:-1], "completion": last.get("content")}
+        return data
+
+
+class Options(TaskOptions):
+    """What stands beside `name` in a recipe."""
+
+    template: str = Field(PLAIN, description="what is asked, with {prompt} in it; not for messages")
+    system: str | None = Field(None, description="what the system says first, in a conversation")
+    chat: bool = Field(False, description="put the prompt as the user's turn into the model's chat template")
+    token_log_probabilities: bool = Field(False, description="answer with the log-probability of each token")
+
+    @field_validator("template")
+    @classmethod
+    def _names_the_prompt(cls, template: str) -> str:
+        return prompts.check(template, ["prompt"], needed=["prompt"])
+
+
+class Writing(Task[Input, Example, Text, Options]):
+    """What comes next."""
+
+    name: ClassVar[str] = "generation"
+    summary: ClassVar[str] = "text after a prompt or a conversation"
+    Input = Input
+    Example = Example
+    Result = Text
+    Options = Options
+    metrics: ClassVar[tuple[Metric, ...]] = (EXACT_MATCH, CHRF)
+    call_options: ClassVar[frozenset[str]] = frozenset({"token_log_probabilities"})
+
+    @classmethod
+    def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
+        """Decoders go on; pairs, and encoders made into one, answer."""
+        return {
+            Family.ENCODER: (Seq2SeqText,),
+            Family.DECODER: (CausalText,),
+            Family.ENCODER_DECODER: (Seq2SeqText,),
+        }
+
+    def objective(self, kind: type[Objective]) -> Objective:
+        """A bare prompt is gone on from as it is; behind a template's words an answer begins a new one."""
+        if kind is CausalText:
+            return CausalText(lead="" if self.options.template == PLAIN else " ")
+        return Seq2SeqText()
+
+    def query(self, given: Input, objective: Objective) -> Query:
+        """The prompt in its template, or the conversation."""
+        if (given.prompt is None) == (given.messages is None):
+            both = "both" if given.prompt is not None else "neither of them"
+            raise DataError(f"a row has a `prompt` or `messages`; here is {both}")
+        system = () if self.options.system is None else (Message("system", self.options.system),)
+        if given.messages is not None:
+            return self._conversation(given.messages, system)
+        # What is gone on from is the end of a prompt; what is answered, its beginning.
+        cut: prompts.Long = "start" if isinstance(objective, CausalText) else "end"
+        segments = prompts.fill(self.options.template, {"prompt": given.prompt or ""}, {"prompt": cut})
+        if self.options.chat or system:
+            text = "".join(segment.text for segment in segments)
+            return Prompt(messages=(*system, Message("user", text)))
+        return Prompt(segments)
+
+    def _conversation(self, turns: Sequence[Turn], system: tuple[Message, ...]) -> Prompt:
+        if not turns:
+            raise DataError("`messages` is empty; it needs a turn to answer")
+        if turns[-1].role == "assistant":
+            raise DataError("the last of `messages` is the assistant's; there is nothing to answer")
+        told = tuple(Message(turn.role, turn.content) for turn in turns)
+        return Prompt(messages=told if told[0].role == "system" else (*system, *told))
+
+    def gold(self, example: Example, objective: Objective) -> str:
+        """The completion as it stands."""
+        if not example.completion:
+            raise DataError("`completion` is missing or empty")
+        return example.completion
+
+    def result(self, answer: Answer, given: Input) -> Text:
+        """The text, with further ones where several were asked for."""
+        assert isinstance(answer, Generated)
+        found = self._text(answer)
+        others = tuple(self._text(other) for other in answer.alternatives)
+        return Text(found.text, found.ended, found.log_probability, others, found.token_log_probabilities)
+
+    def _text(self, answer: Generated) -> Text:
+        tokens = answer.token_log_probabilities if self.options.token_log_probabilities else ()
+        return Text(answer.text, answer.ended, answer.log_probability, (), tokens)
+
+    def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Text]]:
+        """The completion that training has most often, whatever the prompt."""
+        ((text, _),) = Counter(example.completion or "" for example in train).most_common(1)
+        return {"commonest": [Text(text, True, None)] * len(examples)}
+
+    @classmethod
+    def samples(cls) -> Sequence[Example]:
+        """A continuation, an instruction and a conversation."""
+        return (
+            Example(prompt="The sun went down behind", completion=" the hills."),
+            Example(prompt="Name three primary colours.", completion="Red, yellow and blue."),
+            Example(
+                messages=(
+                    Turn(role="user", content="I have a dog called Rex."),
+                    Turn(role="assistant", content="What a fine name!"),
+                    Turn(role="user", content="What is my dog called?"),
+                ),
+                completion="Rex.",
+            ),
+        )

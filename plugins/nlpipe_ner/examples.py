@@ -1,0 +1,155 @@
+"""The rows of entity recognition: a text with character spans, or words with a tag each. Either becomes both.
+
+Everything that can be wrong with one row by itself is found here, when the row is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple, Self
+
+from pydantic import model_validator
+
+from nlpipe.task import Record
+from nlpipe_ner import segments
+from nlpipe_ner.schemes import Chunk, parse, read
+
+Span = tuple[int, int]
+Entity = tuple[int, int, str]
+
+
+class Marked(Record):
+    """A gold entity: half-open character offsets into the row's `text`, and a label.
+
+    `text`, where a row has it, must be what the offsets cut.
+    """
+
+    start: int
+    end: int
+    label: str
+    text: str | None = None
+
+
+class PlainText(Record):
+    """A text, or its words; of words the text is the words joined by single spaces."""
+
+    text: str | None = None
+    tokens: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.text is None) == (self.tokens is None):
+            both = "both, `text` and `tokens`" if self.tokens is not None else "neither `text` nor `tokens`"
+            raise ValueError(f"a row has a text or a list of tokens; this one has {both}")
+        for at, token in enumerate(self.tokens or ()):
+            if not token.strip():
+                raise ValueError(f"tokens[{at}] is empty; leave it out, and its tag with it")
+        return self
+
+    @property
+    def whole(self) -> str:
+        """The text that is read and that offsets count in."""
+        return self.text if self.text is not None else " ".join(self.tokens or ())
+
+    @cached_property
+    def words(self) -> tuple[Span, ...]:
+        """The character spans of the words: the row's tokens, or those of `segments.words`."""
+        if self.tokens is None:
+            return segments.words(self.text or "")
+        found, at = [], 0
+        for token in self.tokens:
+            found.append((at, at + len(token)))
+            at += len(token) + 1
+        return tuple(found)
+
+
+class Placed(NamedTuple):
+    """A gold entity over words, and whether words stick out of it at either end."""
+
+    chunk: Chunk
+    given: Entity
+    inside: bool
+
+
+class TaggedText(PlainText):
+    """An input with its entities: `tags` beside `tokens`, `spans` beside `text`."""
+
+    tags: tuple[str, ...] | None = None
+    spans: tuple[Marked, ...] | None = None
+
+    @model_validator(mode="after")
+    def _gold(self) -> Self:
+        ours, theirs = ("tags", "spans") if self.tokens is not None else ("spans", "tags")
+        if getattr(self, theirs) is not None:
+            raise ValueError(f"`{theirs}` does not go with `{'tokens' if ours == 'tags' else 'text'}`; use `{ours}`")
+        if getattr(self, ours) is None:
+            raise ValueError(f"`{ours}` is missing" + ("; a text without entities has []" if ours == "spans" else ""))
+        problem = next(self._problems(), None)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        if self.tags is not None:
+            if len(self.tags) != len(self.tokens or ()):
+                yield f"has {len(self.tokens or ())} tokens and {len(self.tags)} tags; each token needs one tag"
+            for at, tag in enumerate(self.tags):
+                if parse(tag) is None:
+                    yield f"tags[{at}] is {tag!r}; a tag is O, or B-, I-, E-, S- (or L-, U-, M-) before a type"
+        for at, span in enumerate(self.spans or ()):
+            yield from _span_problems(f"spans[{at}]", span, self.whole)
+
+    @cached_property
+    def placed(self) -> tuple[Placed, ...]:
+        """The gold entities over words, in order: of each the words that it touches.
+
+        Spaces at a span's ends count for nothing; what else sticks out is told by `inside`.
+        """
+        if self.tags is not None:
+            return tuple(Placed(c, (*_hull(self.words, c), c.type), False) for c in read(self.tags))
+        return tuple(sorted(_place(span, self.words) for span in self.spans or ()))
+
+    @cached_property
+    def entities(self) -> tuple[Entity, ...]:
+        """(start, end, label) of every gold entity, as the answers are compared with.
+
+        A span that ends within a word stays as it is, so that no answer in whole words can hit it.
+        """
+        return tuple(p.given if p.inside else (*_hull(self.words, p.chunk), p.chunk.type) for p in self.placed)
+
+    @cached_property
+    def chunks(self) -> tuple[list[Chunk], int]:
+        """The entities that can be learnt word by word, and how many cannot because they overlap one of these.
+
+        Of overlapping entities the longest is learnt, of equally long ones the first.
+        """
+        kept: list[Chunk] = []
+        for chunk in sorted((p.chunk for p in self.placed), key=lambda c: (c.first - c.last, c)):
+            if all(chunk.last <= other.first or other.last <= chunk.first for other in kept):
+                kept.append(chunk)
+        return sorted(kept), len(self.placed) - len(kept)
+
+
+def _span_problems(name: str, span: Marked, text: str) -> Iterator[str]:
+    if not 0 <= span.start < span.end <= len(text):
+        yield f"{name} is {span.start} to {span.end}; the text has {len(text)} characters, and end is behind start"
+        return
+    cut = text[span.start : span.end]
+    if span.text is not None and span.text != cut:
+        yield f"{name} says {span.text!r}, but its offsets {span.start} to {span.end} cut {cut!r}"
+    if not span.label.strip():
+        yield f"{name}.label is empty"
+    if not segments.words(cut):
+        yield f"{name} covers no word, only {cut!r}"
+
+
+def _place(span: Marked, words: Sequence[Span]) -> Placed:
+    touched = [at for at, (start, end) in enumerate(words) if start < span.end and end > span.start]
+    first, last = touched[0], touched[-1] + 1
+    sticks_out = words[first][0] < span.start or words[last - 1][1] > span.end
+    return Placed(Chunk(first, last, span.label), (span.start, span.end, span.label), sticks_out)
+
+
+def _hull(words: Sequence[Span], chunk: Chunk) -> Span:
+    return words[chunk.first][0], words[chunk.last - 1][1]

@@ -1,0 +1,201 @@
+"""The task `ner`: where in a text the entities are, and of which type."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from nlpipe.errors import DataError, UnsupportedError, suggest
+from nlpipe.metrics import Metric
+from nlpipe.objectives import Objective, TokenLabel
+from nlpipe.objectives.base import Answer, Query, Words, WordScores
+from nlpipe.results import Entities, Span
+from nlpipe.task import Family, Task, TaskOptions
+from nlpipe_ner.decoding import Automaton
+from nlpipe_ner.examples import Marked, PlainText, TaggedText
+from nlpipe_ner.schemes import OUTSIDE, Scheme, detect, faults, parse, read, write
+from nlpipe_ner.scores import F1, PRECISION, RECALL
+
+_SCHEMES: dict[str, Scheme] = {"bio": "iob2", "iob2": "iob2", "iob1": "iob1", "iobes": "iobes", "bilou": "iobes"}
+
+
+class EntityOptions(TaskOptions):
+    """What stands beside `name: ner` in a recipe."""
+
+    scheme: Literal["auto", "bio", "iob1", "iob2", "iobes", "bilou"] = Field(
+        "auto",
+        description="how the rows' tags are meant; all are read alike, this decides which are reported as ill-formed",
+    )
+    misaligned: Literal["error", "widen"] = Field(
+        "error",
+        description="a gold span that ends within a word: refuse the row, or learn the whole words (counted)",
+    )
+    segmenter: Literal["unicode-1"] = Field(
+        "unicode-1", description="the rule that finds the words of a raw text; recorded with the model"
+    )
+
+
+class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
+    """Entities with character offsets, a type and a confidence."""
+
+    name: ClassVar[str] = "ner"
+    summary: ClassVar[str] = "named entities in a text, with offsets"
+    Input = PlainText
+    Example = TaggedText
+    Result = Entities
+    Options = EntityOptions
+    metrics: ClassVar[tuple[Metric, ...]] = (F1, PRECISION, RECALL)
+
+    @classmethod
+    def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
+        """A label per word, in every family."""
+        return dict.fromkeys(Family, (TokenLabel,))
+
+    def objective(self, kind: type[Objective]) -> Objective:
+        """One of the tags for each word. Raises UnsupportedError where the labels are no tags."""
+        if OUTSIDE not in self.labels or len(self.labels) < 2:
+            raise UnsupportedError(
+                f"the labels of named entities are tags: {OUTSIDE}, and B- and I- before each type (O, B-person, "
+                f"I-person); these are {', '.join(self.labels) or 'none'}"
+            )
+        return TokenLabel(labels=self.labels, background=self.labels.index(OUTSIDE))
+
+    def query(self, given: PlainText, objective: Objective) -> Query:
+        """The text and its words: the row's tokens, or those of the recorded segmenter."""
+        return Words(given.whole, given.words)
+
+    def gold(self, example: TaggedText, objective: Objective) -> list[int]:
+        """The index of each word's tag, in IOB2."""
+        if self.options.misaligned == "error":
+            _aligned(example)
+        chunks, _ = example.chunks
+        types = [kind for kind in _types(self.labels) if f"B-{kind}" in self.labels]
+        for chunk in chunks:
+            if chunk.type not in types:
+                raise DataError(f"entity type {chunk.type!r} does not occur in training; {suggest(chunk.type, types)}")
+        return [self.labels.index(tag) for tag in write(chunks, len(example.words))]
+
+    @cached_property
+    def _automaton(self) -> Automaton:
+        return Automaton.of(self.labels)
+
+    def result(self, answer: Answer, given: PlainText) -> Entities:
+        """The entities of the likeliest valid sequence of tags over the whole text."""
+        assert isinstance(answer, WordScores)
+        text, spans = given.whole, []
+        for chunk, score in self._automaton.decode(answer.values):
+            start, end = answer.spans[chunk.first][0], answer.spans[chunk.last - 1][1]
+            spans.append(Span(start, end, chunk.type, score, text[start:end]))
+        return Entities(tuple(spans))
+
+    def baselines(
+        self, train: Sequence[TaggedText], examples: Sequence[TaggedText]
+    ) -> Mapping[str, Sequence[Entities]]:
+        """Each word with the tag that it has most often in training (the first by name where several have)."""
+        seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for example in train:
+            tags = write(example.chunks[0], len(example.words))
+            for (start, end), tag in zip(example.words, tags, strict=True):
+                seen[example.whole[start:end]][tag] += 1
+        usual = {word: min(tags.items(), key=lambda item: (-item[1], item[0]))[0] for word, tags in seen.items()}
+        return {"usual tag of each word": [_looked_up(example, usual) for example in examples]}
+
+    @classmethod
+    def notes(cls, examples: Sequence[TaggedText], options: EntityOptions) -> tuple[str, ...]:
+        """Ill-formed tags that were repaired, gold spans that overlap others, and those that were widened."""
+        found = [_repairs(examples, options), _overlaps(examples), _widened(examples)]
+        return tuple(note for note in found if note)
+
+    @classmethod
+    def samples(cls) -> Sequence[TaggedText]:
+        """Two sentences with spans and one with tags."""
+        return (
+            TaggedText(
+                text="Ada Lovelace was born in London.",
+                spans=(Marked(start=0, end=12, label="person"), Marked(start=25, end=31, label="place")),
+            ),
+            TaggedText(text="The last bus had already left.", spans=()),
+            TaggedText(
+                tokens=("Emmy", "Noether", "taught", "in", "Erlangen"),
+                tags=("B-person", "I-person", "O", "O", "B-place"),
+            ),
+        )
+
+    @classmethod
+    def labels_in(cls, examples: Sequence[TaggedText], options: EntityOptions) -> tuple[str, ...]:
+        """`O`, then B- and I- of every type, types by name."""
+        types = sorted({placed.chunk.type for example in examples for placed in example.placed})
+        if not types:
+            raise DataError("no training row has any entity, so there is nothing to learn")
+        return (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+
+
+def _types(labels: Sequence[str]) -> list[str]:
+    """The entity types that labels speak of, in their order."""
+    return list(dict.fromkeys(kind for label in labels if (parsed := parse(label)) and (kind := parsed[1])))
+
+
+def _aligned(example: TaggedText) -> None:
+    """Raise DataError for a gold span that ends within a word, with both readings."""
+    text = example.whole
+    for placed in example.placed:
+        if placed.inside:
+            start, end, label = placed.given
+            outer = text[example.words[placed.chunk.first][0] : example.words[placed.chunk.last - 1][1]]
+            raise DataError(
+                f"the span {start} to {end} ({label}) is {text[start:end]!r}, which ends within a word; in whole words "
+                f"it is {outer!r}. Move it, or set task.misaligned: widen to learn such spans in whole words"
+            )
+
+
+def _looked_up(example: TaggedText, usual: Mapping[str, str]) -> Entities:
+    text = example.whole
+    tags = [usual.get(text[start:end], OUTSIDE) for start, end in example.words]
+    cuts = [(example.words[c.first][0], example.words[c.last - 1][1], c.type) for c in read(tags)]
+    return Entities(tuple(Span(start, end, kind, None, text[start:end]) for start, end, kind in cuts))
+
+
+def _repairs(examples: Sequence[TaggedText], options: EntityOptions) -> str:
+    tagged = [example for example in examples if example.tags is not None]
+    rows = [example.tags or () for example in tagged]
+    scheme = detect(rows) if options.scheme == "auto" else _SCHEMES[options.scheme]
+    wrong = [(example, at) for example, tags in zip(tagged, rows, strict=True) if (at := faults(tags, scheme))]
+    if not wrong:
+        return ""
+    (first, at), count = wrong[0], sum(len(found) for _, found in wrong)
+    word, tag = (first.tokens or ())[at[0]], (first.tags or ())[at[0]]
+    return (
+        f"{count} tags in {len(wrong)} rows are ill-formed {scheme.upper()} and were repaired as conlleval reads them; "
+        f"the first is {tag} at {word!r}"
+    )
+
+
+def _overlaps(examples: Sequence[TaggedText]) -> str:
+    dropped = [(example, count) for example in examples if (count := example.chunks[1])]
+    if not dropped:
+        return ""
+    first = dropped[0][0]
+    lost = next(p.given for p in first.placed if p.chunk not in first.chunks[0] or _twice(first, p.given))
+    return (
+        f"{sum(count for _, count in dropped)} gold spans in {len(dropped)} rows overlap others; the longest of them "
+        f"are learnt, all are scored. The first that is not learnt: {first.whole[lost[0] : lost[1]]!r} ({lost[2]})"
+    )
+
+
+def _twice(example: TaggedText, entity: tuple[int, int, str]) -> bool:
+    return [placed.given for placed in example.placed].count(entity) > 1
+
+
+def _widened(examples: Sequence[TaggedText]) -> str:
+    wide = [(example, placed.given) for example in examples for placed in example.placed if placed.inside]
+    if not wide:
+        return ""
+    example, (start, end, label) = wide[0]
+    return (
+        f"{len(wide)} gold spans end within a word; whole words are learnt, and the spans are scored as they are. The "
+        f"first: {example.whole[start:end]!r} ({label})"
+    )

@@ -1,0 +1,178 @@
+"""The task of finding: a query to the documents of a collection that are most alike to it."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+
+from nlpipe.errors import DataError, UnsupportedError
+from nlpipe.metrics import Metric
+from nlpipe.objectives import Embedding, Objective
+from nlpipe.objectives.base import Answer, Query, Texts, Vectors
+from nlpipe.task import Family, Record, Task
+from nlpipe_similarity.answers import Ranked, Ranking
+from nlpipe_similarity.ranks import MRR, NDCG, RECALL
+from nlpipe_similarity.vectors import VectorOptions, alike, embedding
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Input(Record):
+    """What is looked for."""
+
+    query: str
+
+
+class Example(Input):
+    """A query with a text that answers it and texts that do not, or with the judged documents of a collection."""
+
+    positive: str | None = None
+    negatives: tuple[str, ...] = ()
+    relevant: dict[str, float] | None = None
+    id: str | None = None
+
+
+class Document(Record):
+    """One document of a collection; without an id it has its place in the collection, from 0."""
+
+    text: str
+    title: str | None = None
+    id: str | None = None
+
+    @property
+    def whole(self) -> str:
+        """The title, if there is one, a full stop, and the text."""
+        return f"{self.title}. {self.text}" if self.title else self.text
+
+
+class Options(VectorOptions):
+    """What stands beside `name` in a recipe."""
+
+    top: int = Field(10, ge=10, description="documents in a ranking; scores look at the first ten")
+
+
+class Retrieval(Task[Input, Example, Ranking, Options]):
+    """Which documents answer a query."""
+
+    name: ClassVar[str] = "retrieval"
+    summary: ClassVar[str] = "the documents of a collection that answer a query, best first"
+    Input = Input
+    Example = Example
+    Result = Ranking
+    Item = Document
+    Options = Options
+    metrics: ClassVar[tuple[Metric, ...]] = (NDCG, MRR, RECALL)
+
+    def __init__(self, labels: Sequence[str] = (), options: Options | None = None) -> None:
+        super().__init__(labels, options)
+        self._documents: tuple[Document, ...] = ()
+        self._vectors: NDArray[np.float32] | None = None
+
+    @classmethod
+    def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
+        """Vectors of queries and documents, in every family."""
+        return dict.fromkeys(Family, (Embedding,))
+
+    def objective(self, kind: type[Objective]) -> Objective:
+        """A query's match is to be found among the batch's."""
+        return embedding(self.options, "in_batch")
+
+    def query(self, given: Input, objective: Objective) -> Query:
+        """The query in its role."""
+        return Texts((given.query,), "query")
+
+    def gold(self, example: Example, objective: Objective) -> Texts:
+        """The text that answers, then those that do not; no text for a query with judged documents."""
+        if example.positive is None and example.relevant is None:
+            raise DataError("`positive` is missing: a text that answers the query")
+        if example.relevant is not None and not any(value > 0 for value in example.relevant.values()):
+            raise DataError("`relevant` names no document that answers the query")
+        return Texts(() if example.positive is None else (example.positive, *example.negatives), "document")
+
+    def items_in(self, examples: Sequence[Example]) -> Sequence[Document]:
+        """All texts that answer some query of the rows or are named as not answering it, each once.
+
+        Raises DataError where rows judge documents of a collection that did not come with them.
+        """
+        if any(example.positive is None for example in examples):
+            raise DataError(
+                "the rows have no `positive`, and came without a collection: name {corpus: …, queries: …, qrels: …}"
+            )
+        texts = (text for row in examples for text in (row.positive, *row.negatives))
+        return [Document(text=text) for text in dict.fromkeys(texts) if text is not None]
+
+    def item_query(self, item: Document, objective: Objective) -> Query:
+        """The document in its role."""
+        return Texts((item.whole,), "document")
+
+    def over(self, items: Sequence[Document], answers: Sequence[Answer]) -> Self:
+        """The task ranking these documents by these vectors. Raises DataError for an id that occurs twice."""
+        ids = [str(at) if item.id is None else item.id for at, item in enumerate(items)]
+        twice = [key for key, count in Counter(ids).items() if count > 1]
+        if twice:
+            raise DataError(f"the collection has more than one document with the id {twice[0]!r}")
+        found = copy.copy(self)
+        found._documents = tuple(item.model_copy(update={"id": key}) for item, key in zip(items, ids, strict=True))
+        found._vectors = np.concatenate([_values(answer) for answer in answers])
+        return found
+
+    def result(self, answer: Answer, given: Input) -> Ranking:
+        """The most alike documents. Raises UnsupportedError where no documents were given to look in."""
+        if self._vectors is None:
+            raise UnsupportedError(
+                "there are no documents to look in: pipe.index(documents) gives a pipeline that ranks them"
+            )
+        assert isinstance(answer, Vectors)
+        scores = alike(answer.values, self._vectors, answer.measure)[0]
+        return self._ranking(scores, answer.measure)
+
+    def _ranking(self, scores: Sequence[float] | NDArray[np.float32], measure: str) -> Ranking:
+        order = np.argsort(-np.asarray(scores), kind="stable")[: self.options.top]
+        return Ranking(
+            tuple(Ranked(self._documents[at].id or "", float(scores[at]), self._documents[at].whole) for at in order),
+            measure,
+        )
+
+    def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Ranking]]:
+        """Documents by the words they share with the query, rarer words counting more."""
+        if not self._documents:
+            return {}
+        words = [set(_words(document.whole)) for document in self._documents]
+        counts = Counter(word for document in words for word in document)
+        weight = {word: math.log(1 + len(words) / count) for word, count in counts.items()}
+        ranked = []
+        for row in examples:
+            asked = set(_words(row.query))
+            scores = [sum(weight[word] for word in asked & document) for document in words]
+            ranked.append(self._ranking(scores, "words"))
+        return {"words in common": ranked}
+
+    @classmethod
+    def samples(cls) -> Sequence[Example]:
+        """Three questions with what answers them."""
+        return (
+            Example(
+                query="When does the harbour freeze?",
+                positive="In most winters the harbour is closed by ice from January on.",
+                negatives=("The harbour master's office is above the fish market.",),
+            ),
+            Example(query="Who built the old mill?", positive="The mill was put up by two brothers in 1811."),
+            Example(query="How long is the tunnel?", positive="It runs nine kilometres under the ridge."),
+        )
+
+
+def _values(answer: Answer) -> NDArray[np.float32]:
+    assert isinstance(answer, Vectors)
+    return answer.values
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
