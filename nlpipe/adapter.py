@@ -31,7 +31,7 @@ class Settings(Protocol):
     targets: str | Sequence[str]
 
 
-def attach(model: nn.Module, settings: Settings, objective: Objective, fresh: Sequence[str], *, own: bool) -> Any:
+def attach(model: nn.Module, settings: Settings, objective: Objective, fresh: Sequence[str], *, own: bool) -> nn.Module:
     """The model with a new LoRA adapter; the head and all `fresh` modules are trained and saved in full.
 
     `own` says that the head is ours: PEFT then gets no task type. Raises UnsupportedError where the targets
@@ -49,7 +49,8 @@ def attach(model: nn.Module, settings: Settings, objective: Objective, fresh: Se
         target_modules=targets(model, settings.targets, exclude=keep),
         modules_to_save=keep or None,
     )
-    return peft.get_peft_model(model, config)
+    adapted: nn.Module = peft.get_peft_model(model, config)
+    return adapted
 
 
 def head_modules(model: Any) -> list[str]:
@@ -67,10 +68,11 @@ def targets(model: nn.Module, wanted: str | Sequence[str], exclude: Sequence[str
     layers by the end of their name, a string is a regular expression over full names. The head is left
     out of all of them.
     """
+    kinds = upstream.linear_kinds()
     layers = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, upstream.linear_kinds())
+        if isinstance(module, kinds)
         and not any(name == out or name.startswith(f"{out}.") for out in exclude)
         and any(parameter.requires_grad for parameter in module.parameters())
     ]

@@ -83,7 +83,7 @@ class Backbone:
     tokenizers: Tokenizers
     family: Family
     location: Location
-    head: str
+    head: Literal["transformers", "nlpipe"]
     fresh: tuple[str, ...]
     limit: int
     attention: Attention = "auto"
@@ -242,18 +242,14 @@ def load(
         torch.manual_seed(seed)
         if objective.head is None:
             model, missing = bare.load(location.folder, config, dtype)
-            head = "transformers"
         elif upstream.has_head(objective.head, config):
             model, missing = upstream.load_model(objective.head, location.folder, config, dtype)
-            head = "transformers"
         elif objective.head == pairs.HEAD and family_of(config) is Family.ENCODER:
             model, missing = pairs.warm(location.folder, config, tok.source, dtype)
             tok = replace(tok, start=(model.config.decoder_start_token_id,))
-            head = "transformers"
         else:
             base, _ = upstream.load_model(None, location.folder, config, dtype)
             model, missing = HeadedModel.over(base, location.folder, objective)
-            head = "nlpipe"
     if opened:
         prove_open(model, config)
     return Backbone(
@@ -261,7 +257,7 @@ def load(
         tokenizers=tok,
         family=family_of(config),
         location=location,
-        head=head,
+        head="nlpipe" if isinstance(model, HeadedModel) else "transformers",
         fresh=fresh_modules(model, missing),
         limit=limit_of(config, tok.source),
         attention="opened" if opened else "causal" if decoder else "auto",

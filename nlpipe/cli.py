@@ -96,7 +96,10 @@ def run_command(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Do what a recipe says: fine-tune and measure, or measure an untouched model."""
+    """Do what a recipe says: fine-tune and measure.
+
+    A recipe without `train:` measures an untouched model.
+    """
     from nlpipe.recipe import read
 
     plugins = _plugins()
@@ -117,7 +120,7 @@ def run_command(
     if as_json and report.scores:
         typer.echo(json.dumps(report.scores.to_dict()))
     elif report.scores:
-        tables.show(tables.scores(report.scores, "the measured split"))
+        tables.show(tables.scores(report.scores, report.split or ""))
     if report.model and not quiet:
         _say(f'model: {report.model}   in Python: nlpipe.load("{report.model}")')
 
@@ -203,8 +206,35 @@ def tasks(
 
 
 @app.command()
+def inspect(
+    what: Annotated[
+        str, typer.Argument(help="tokens, embeddings, positions, attention, next, objective or why.")
+    ],
+    model: Model,
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What the model reads; some views take two.")],
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write one page to look at.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the view; see docs/inspect.md.")
+    ] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a model sees in a text."""
+    from nlpipe.inspect import command
+    from nlpipe.inspect.terminal import drawing
+
+    view, first = command.run(what, model, texts, changes or [], offline=offline)
+    if html:
+        _say(f"written: {command.save(view, html, first=first)}")
+    if as_json:
+        typer.echo(view.to_json())
+    elif not html:
+        drawing.show(command.render(view, first=first))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
-    """Versions, devices, caches and plugins: what to send along with a question."""
+    """Versions, devices and plugins, for a bug report."""
     from nlpipe import tables
     from nlpipe.doctor import examine
 

@@ -35,7 +35,8 @@ class NlpipeError(Exception):
             return self.message
         where = max(len(p.where) for p in self.problems)
         key = max(len(p.key) for p in self.problems)
-        rows = (f"  {p.where:<{where}}  {p.key:<{key}}  {p.message}".rstrip() for p in self.problems)
+        keys = {id(p): f"{p.key:<{key}}  " if key else "" for p in self.problems}
+        rows = (f"  {p.where:<{where}}  {keys[id(p)]}{p.message}".rstrip() for p in self.problems)
         return "\n".join([self.message, *rows])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpipe.errors import Problem, RecipeError, nearest
+from nlpipe.recipe_sources import PATHS
 from nlpipe.recipe_words import Key, dotted, shown
 from nlpipe.recipe_yaml import FAULTY, Document, Mark, UnreadableError, parse
 
@@ -141,7 +142,7 @@ def _place(value: dict[str, Any], folder: Path) -> None:
             if isinstance(source, str):
                 data[name] = _absolute(source, folder)
             elif isinstance(source, dict):
-                for key in ("path", "corpus", "queries", "qrels"):
+                for key in PATHS:
                     if isinstance(source.get(key), str):
                         source[key] = _absolute(source[key], folder)
     if isinstance(model, dict) and str(model.get("backbone")).startswith(("./", "../", "~")):

@@ -105,11 +105,16 @@ class CollectionSource(Section):
     """which document answers which query, and how well: `query_id`, `doc_id`, `relevance`"""
 
 
+PATHS = ("path", "corpus", "queries", "qrels")
+"""The keys of a source that hold paths."""
+
 _SOURCE = "a file, {path: …} or {hub: …}"
 
 
 def _source_kind(value: Any) -> str:
-    if isinstance(value, CollectionSource) or (isinstance(value, Mapping) and {"corpus", "queries", "qrels"} & set(value)):
+    if isinstance(value, CollectionSource) or (
+        isinstance(value, Mapping) and {"corpus", "queries", "qrels"} & set(value)
+    ):
         return "<collection>"
     if isinstance(value, FileSource | HubSource):
         return "<file>" if isinstance(value, FileSource) else "<hub>"
@@ -163,14 +168,21 @@ _SOURCES = (
 Source = Annotated[
     _SOURCES
     | Annotated[SkipJsonSchema[Any], BeforeValidator(_no_collection), Tag("<collection>")]
-    | Annotated[_Rows, Tag("<table>")] | Annotated[_Rows, Tag("<share>")], Discriminator(_source_kind)
+    | Annotated[_Rows, Tag("<table>")]
+    | Annotated[_Rows, Tag("<share>")],
+    Discriminator(_source_kind),
 ]
 """A file's path, {path, format}, {hub, config, split, revision}, or from Python any table of rows."""
 SourceOrShare = Annotated[
     _SOURCES
     | Annotated[CollectionSource, Tag("<collection>")]
     | Annotated[_Rows, Tag("<table>")]
-    | Annotated[float, BeforeValidator(_share), Field(json_schema_extra={"exclusiveMinimum": 0}), Tag("<share>")],
+    | Annotated[
+        float,
+        BeforeValidator(_share),
+        Field(json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+        Tag("<share>"),
+    ],
     Discriminator(_source_kind),
 ]
-"""A Source, a collection {corpus, queries, qrels}, or a number between 0 and 1: that share of the training rows, held out."""
+"""A Source, a collection {corpus, queries, qrels}, or a share between 0 and 1 of the training rows, held out."""

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from nlpipe.errors import RecipeError
 from nlpipe.recipe_sections import Recipe, TaskSection
-from nlpipe.recipe_sources import FileSource, HubSource
+from nlpipe.recipe_sources import PATHS, CollectionSource, FileSource, HubSource
 from nlpipe.recipe_yaml import to_yaml
 from nlpipe.task import Family, Task
 
@@ -35,8 +35,7 @@ def dump(recipe: Recipe) -> str:
     """
     plain = _plain(recipe)
     task = plain["task"]
-    plain["task"] = {key: value for key, value in task.items() if key != "options" and value is not None}
-    plain["task"].update(task["options"])
+    plain["task"] = {"name": task["name"], "labels": task["labels"], **task["options"]}
     for name in ("train", "validation", "test"):
         plain["data"][name] = _source(getattr(recipe.data, name))
     if recipe.model.backbone.startswith(("./", "../")):
@@ -59,8 +58,9 @@ def _plain(value: Any) -> Any:
 def _source(source: Any) -> Any:
     if isinstance(source, str):
         return _absolute(source)
-    if isinstance(source, FileSource):
-        return {**_plain(source), "path": _absolute(source.path)}
+    if isinstance(source, FileSource | CollectionSource):
+        plain = _plain(source)
+        return plain | {key: _absolute(plain[key]) for key in PATHS if key in plain}
     if source is None or isinstance(source, float | HubSource):
         return _plain(source)
     rows = f", {len(source)} rows" if hasattr(source, "__len__") else ""
@@ -121,7 +121,7 @@ def template(task: type[Task[Any, Any, Any, Any]], family: Family | None = None)
     sample = task.samples()[0].model_dump(mode="json", exclude_none=True)
     lines = [
         f"# {task.name}: {task.summary}",
-        f"# Run it:    nlpipe run {task.name}.yaml        (try it first with --smoke)",
+        f"# Run it:    nlpipe run {task.name}.yaml",
         "# It needs:  the files named under `data`, a row per line, such as",
         f"#            {json.dumps(sample, ensure_ascii=False)}",
         "# Score:     the run prints it beside those of trivial answers; write yours here.",

@@ -143,7 +143,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _model_at(model: type[BaseModel], key: Key, data: Any) -> type[BaseModel] | None:
-    """The model of the section at `key`: of several, the one whose required fields are there."""
+    """The model of the section at `key`: of several, the one that its keys suggest."""
     for part in key:
         data = data[part]
         given = data if isinstance(data, Mapping) else {}
@@ -152,9 +152,14 @@ def _model_at(model: type[BaseModel], key: Key, data: Any) -> type[BaseModel] | 
         models = _models(model.model_fields[part].annotation) if part in model.model_fields else []
         if not models:
             return None
-        fitting = [m for m in models if all(n in given for n, f in m.model_fields.items() if f.is_required())]
-        model = (fitting or models)[0]
+        model = max(models, key=lambda m: _fits(m, given))
     return model
+
+
+def _fits(model: type[BaseModel], given: Mapping[str, Any]) -> tuple[bool, int]:
+    """How likely `given` means `model`: whether what it needs is there, and how many of its fields are."""
+    needed = {name for name, field in model.model_fields.items() if field.is_required()}
+    return needed <= set(given), len(set(given) & set(model.model_fields))
 
 
 def _fields(model: type[BaseModel], key: Key, data: Any) -> list[str]:

@@ -9,9 +9,12 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlpipe.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 def quiet() -> None:
@@ -293,7 +296,7 @@ def causal_only(config: Any) -> bool:
     return causal and kind not in tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
-def linear_kinds() -> tuple[type, ...]:
+def linear_kinds() -> tuple[type[Module], ...]:
     """The layers that multiply by a matrix: torch's, and GPT-2's, which keeps it transposed."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D

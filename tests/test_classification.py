@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nlpipe_classification import Classification, Sentiment
-from nlpipe_classification.classification import Example, Options
+from nlpipe_classification.classification import Labelled, Settings
 from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
 
 from nlpipe import DataError, Label, evaluation
@@ -24,8 +24,8 @@ def answers(labels: list[Any]) -> list[Label]:
     return [Label(str(label), 1.0, {}, (str(label),)) for label in labels]
 
 
-def examples(labels: list[Any]) -> list[Example]:
-    return [Example(text="a", label=label) for label in labels]
+def examples(labels: list[Any]) -> list[Labelled]:
+    return [Labelled(text="a", label=label) for label in labels]
 
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1, max_size=40)
@@ -49,7 +49,7 @@ MANY = st.lists(st.tuples(st.sets(st.sampled_from("abc")), st.sets(st.sampled_fr
 def test_scores_of_several_labels_equal_scikit_learns(pairs: list[tuple[set[str], set[str]]]) -> None:
     from sklearn import metrics
 
-    rows = [Example(text="t", labels=tuple(sorted(gold))) for gold, _ in pairs]
+    rows = [Labelled(text="t", labels=tuple(sorted(gold))) for gold, _ in pairs]
     results = [Label(None, None, {}, tuple(sorted(said))) for _, said in pairs]
     present = sorted({label for gold, said in pairs for label in gold | said})
     matrices = [np.array([[label in side[i] for label in present] for side in pairs]) for i in (0, 1)]
@@ -86,16 +86,16 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 def test_labels_do_not_depend_on_the_order_of_rows() -> None:
     rows = examples([10, 9, 2, 10])
-    assert Classification.labels_in(rows, Options()) == ("2", "9", "10")
-    assert Classification.labels_in(rows[::-1], Options()) == ("2", "9", "10")
-    assert Classification.labels_in(examples(["b", "a", "B"]), Options()) == ("B", "a", "b")
+    assert Classification.labels_in(rows, Settings()) == ("2", "9", "10")
+    assert Classification.labels_in(rows[::-1], Settings()) == ("2", "9", "10")
+    assert Classification.labels_in(examples(["b", "a", "B"]), Settings()) == ("B", "a", "b")
     with pytest.raises(DataError, match="only 'a'"):
-        Classification.labels_in(examples(["a", "a"]), Options())
+        Classification.labels_in(examples(["a", "a"]), Settings())
 
 
 def test_sentiment_has_one_spelling() -> None:
     rows = [Sentiment.Example(text="t", label=label) for label in ("POS", "neg", "Neutral", "positive")]
-    labels = Sentiment.labels_in(rows, Options())
+    labels = Sentiment.labels_in(rows, Settings())
     assert labels == ("negative", "neutral", "positive")
     task = Sentiment(labels)
     objective = task.objective(SequenceLabel)
@@ -103,29 +103,29 @@ def test_sentiment_has_one_spelling() -> None:
     results = answers(["positive", "negative", "neutral", "positive"])
     assert evaluation.quick(task, results, rows)["accuracy"] == 1.0
     other = [Sentiment.Example(text="t", label=label) for label in ("mixed", "pos")]
-    assert Sentiment.labels_in(other, Options()) == ("positive", "mixed")
+    assert Sentiment.labels_in(other, Settings()) == ("positive", "mixed")
 
 
 def test_gold_and_result_are_each_others_inverse() -> None:
     task = Classification(("a", "b", "c"))
     objective = task.objective(SequenceLabel)
     for index, label in enumerate("abc"):
-        assert task.gold(Example(text="t", label=label), objective) == index
-        found = task.result(Probabilities(np.eye(3)[index]), task.given(Example(text="t", label=label)))
+        assert task.gold(Labelled(text="t", label=label), objective) == index
+        found = task.result(Probabilities(np.eye(3)[index]), task.given(Labelled(text="t", label=label)))
         assert (found.label, found.score, found.labels) == (label, 1.0, (label,))
     with pytest.raises(DataError, match="'d' does not occur in training"):
-        task.gold(Example(text="t", label="d"), objective)
+        task.gold(Labelled(text="t", label="d"), objective)
     with pytest.raises(DataError, match="multi_label"):
-        task.gold(Example(text="t", labels=("a",)), objective)
+        task.gold(Labelled(text="t", labels=("a",)), objective)
 
 
 def test_several_labels_and_their_threshold() -> None:
-    task = Classification(("a", "b"), Options(multi_label=True, threshold=0.4))
+    task = Classification(("a", "b"), Settings(multi_label=True, threshold=0.4))
     given = Classification.Input(text="t")
     assert task.result(Probabilities(np.array([0.41, 0.9])), given).labels == ("a", "b")
     none = task.result(Probabilities(np.array([0.1, 0.39])), given)
     assert (none.label, none.score, none.labels) == (None, None, ())
-    rows = [Example(text="t", labels=labels) for labels in ((), ("a",), ("a", "b"))]
+    rows = [Labelled(text="t", labels=labels) for labels in ((), ("a",), ("a", "b"))]
     said = [Label(None, None, {"a": a, "b": b}, ()) for a, b in ((0.2, 0.1), (0.3, 0.2), (0.35, 0.3))]
     assert task.tune(said, rows).threshold == 0.25
     single = Classification(("a", "b"))

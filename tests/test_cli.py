@@ -303,3 +303,25 @@ def test_a_bug_keeps_its_traceback(nlpipe: Command, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("nlpipe.doctor.examine", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         nlpipe("doctor")
+
+
+def test_without_train_a_recipe_measures_an_untouched_model(
+    nlpipe: Command, write: Callable[..., Path], trainings: Trainings, tmp_path: Path, backbone: Path
+) -> None:
+    trained = trainings.get("bert", "bert")
+    data = {"test": "test.jsonl"}
+    (tmp_path / "test.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in labelled(rules.first_keyword(200, seed=2)))
+    )
+    recipe = tmp_path / "evaluate.yaml"
+    content = {"task": "classification", "model": {"backbone": str(trained.model)}, "data": data}
+    recipe.write_text(yaml.safe_dump(content | {"output": {"dir": str(tmp_path / "measured")}}))
+    ended = nlpipe("run", recipe, "--json", "--quiet")
+    assert ended.code == 0, ended.err
+    assert trained.report.scores is not None
+    assert json.loads(ended.out)["scores"] == pytest.approx(dict(trained.report.scores.scores))
+    assert not (tmp_path / "measured" / "model").exists()
+    content["model"] = {"backbone": str(backbone)}
+    recipe.write_text(yaml.safe_dump(content | {"output": {"dir": str(tmp_path / "other")}}))
+    refused(nlpipe("run", recipe), "no head for classification")
+    assert not (tmp_path / "other").exists()

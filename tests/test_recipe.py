@@ -46,6 +46,7 @@ class Input(Record):
 
 class Example(Input):
     tags: tuple[str, ...] = ()
+    more: str | None = None
 
 
 class TokenLabel: ...
@@ -138,7 +139,7 @@ DEFAULTS: dict[str, Any] = {
 
 def test_every_default():
     recipe = Recipe(task="ner", model={"backbone": "x"}, data={"train": "t"}, train={}, adapter={})
-    assert recipe.model_dump() == DEFAULTS
+    assert recipe.model_dump(exclude={"generation"}) == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -344,6 +345,9 @@ PROBLEMS: list[tuple[str, str, str]] = [
     ("train: {seed: true}", "line 4 train.seed", "must be a whole number, is true"),
     ("train: {seed: 1.5}", "line 4 train.seed", "must be a whole number, is 1.5"),
     ("train: {seed: '3'}", "line 4 train.seed", "must be a whole number, is '3'"),
+    ("train: {epochs: true}", "line 4 train.epochs", "must be a number, is true"),
+    ("train: {epochs: '3'}", "line 4 train.epochs", "must be a number, is '3'"),
+    ("adapter: {r: true}", "line 4 adapter.r", "must be a whole number, is true"),
     ("train: {epochs: many}", "line 4 train.epochs", "must be a number, is 'many'"),
     ("train: {epochs: 'a  \\n\n b'}", "line 4 train.epochs", "must be a number, is 'a \\n b'"),
     ("train: {epochs: " + "y" * 99 + "}", "line 4 train.epochs", f"is '{'y' * 57}…'"),
@@ -451,7 +455,10 @@ CORE_PROBLEMS: list[tuple[str, str, str]] = [
     ),
     ("data: {train: t, validation: 0.5, test: 0.5}", "line 1 data.test", "leaves nothing to learn from"),
     ("data: {test: {hub: a, path: b}}", "line 1 data.test", "either a `path` or a `hub` data set, not both"),
+    ("data: {test: {hub: a, format: b}}", "line 1 data.test.format", "known here: hub, config, split, revision"),
     ("data: {test: {hub: a, confg: b}}", "line 1 data.test.confg", "did you mean 'config'?"),
+    ("data: {test: {corpus: a, queries: b}}", "line 1 data.test.qrels", "is missing; say for example `qrels: data/"),
+    ("data: {train: {corpus: a, queries: b, qrels: c}}", "line 1 data.train", "which is only scored"),
     ("data: {test: {format: csv}}", "line 1 data.test.path", "is missing; say for example `path: data/train.jsonl`"),
     ("data: {test: {path: a, formt: csv}}", "line 1 data.test.formt", "did you mean 'format'?"),
     ("data: {test: u, columns: {a: 1}}", "line 1 data.columns.a", "must be text, is 1; put it in quotes"),
@@ -955,6 +962,17 @@ def test_dump_writes_paths_that_hold_anywhere(run, tmp_path, monkeypatch):
     assert (again.data.train.path, again.data.validation) == (str(tmp_path / "t.csv"), 0.25)
 
 
+def test_the_files_of_a_collection_are_paths_too(run, tmp_path, monkeypatch):
+    collection = "{corpus: c.jsonl, queries: ../q.jsonl, qrels: s3://x/r.tsv}"
+    recipe = run(GOOD.replace("u.jsonl", collection))
+    placed = {"corpus": f"{tmp_path}/c.jsonl", "queries": f"{tmp_path.parent}/q.jsonl", "qrels": "s3://x/r.tsv"}
+    assert recipe.data.test.model_dump() == placed
+    assert run(dump(recipe)) == recipe
+    monkeypatch.chdir(tmp_path)
+    made = Recipe(task="ner", model={"backbone": "x"}, data={"test": {**placed, "corpus": "c.jsonl"}})
+    assert run(dump(made)).data.test == recipe.data.test
+
+
 def test_dump_keeps_the_order_of_sections_and_writes_all_settings(run):
     text = dump(run(GOOD + "train: {}\n"))
     top = [line.split(":")[0] for line in text.splitlines() if not line.startswith((" ", "-"))]
@@ -1034,6 +1052,12 @@ def test_the_schema_knows_the_core_and_each_task():
     assert (ner["additionalProperties"], ner["required"], needy["required"]) == (False, ["name"], ["name", "corpus"])
     assert "rank of each update" in found["$defs"]["AdapterSection"]["properties"]["r"]["description"]
     assert found["$defs"]["TrainSection"]["properties"]["seed"]["minimum"] == 0
+    train, validation = (found["$defs"]["DataSection"]["properties"][name] for name in ("train", "validation"))
+    # A file, a mapping, or a share; what only Python can give is left out.
+    assert [part.get("type", "section") for part in train["anyOf"][0]["oneOf"]] == ["string", "section", "section"]
+    share = {"exclusiveMinimum": 0, "exclusiveMaximum": 1, "type": "number"}
+    assert share in validation["anyOf"][0]["oneOf"]
+    assert {} not in validation["anyOf"][0]["oneOf"]
     assert ner["properties"]["inner"]["$ref"] == "#/$defs/ner.Nested"
 
 
@@ -1072,6 +1096,7 @@ def test_a_template_is_a_recipe(run, task, family):
         assert check(run("\n".join(kept[:task_at] + options[:4] + kept[task_at:])), TASKS) == Options()
     else:
         assert recipe.task.options == {"corpus": "a: b"}
+        assert "\n  # limits: [1, 2]\n" in text
 
 
 def test_no_template_for_a_family_that_the_task_does_not_serve():

@@ -127,8 +127,9 @@ def test_windows_cover_all_and_split_no_word(sizes: list[int], room: int, overla
     for (start, end), (after, beyond) in pairwise(found):
         shared = max(end - overlap, start + 1)
         assert start < after <= end
-        # Neighbours share the overlap, unless a border to begin at comes only later.
-        assert after <= shared or not any(start < border <= shared for border in borders)
+        # Neighbours share the overlap, unless a window that begins there would have to cut a word.
+        early = min(border for border in borders if border > end) - room
+        assert after <= shared or not any(start < border <= shared and border >= early for border in borders)
         assert end < beyond
     for start, end in found:
         assert end - start <= room

@@ -127,7 +127,9 @@ def plain_pieces(ids: Sequence[int], tok: Tokenizer) -> tuple[Piece, ...]:
     special = set(tok.upstream.all_special_ids)
     made = []
     for token, name in zip(ids, names, strict=True):
-        label = name if token in special else visible(tok.upstream.decode([token]) or name)
+        decoded = tok.upstream.decode([token])
+        whole = decoded.strip("▁") and "\ufffd" not in decoded  # a byte of a longer character is no text by itself
+        label = str(name) if token in special or (decoded and not whole) else visible(decoded)
         made.append(Piece(int(token), str(name), label, special=token in special))
     return tuple(made)
 

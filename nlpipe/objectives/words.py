@@ -143,7 +143,10 @@ def ranges(tokens: int, room: int, overlap: int, borders: Sequence[int]) -> Iter
         if furthest == tokens:
             return
         shared = max(furthest - overlap, start + 1)
-        start, end = _last(borders, start, shared) or _first(borders, shared, furthest) or shared, furthest
+        # Not so early that the next word would not fit in whole.
+        early = max(start, (_first(borders, furthest, tokens) or tokens) - room - 1)
+        later = max(shared, early)
+        start, end = _last(borders, early, shared) or _first(borders, later, furthest) or shared, furthest
 
 
 def _last(borders: Sequence[int], above: int, upto: int) -> int | None:

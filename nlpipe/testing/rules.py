@@ -77,18 +77,18 @@ MARKERS = {"north": ("person", 1), "south": ("place", 2)}
 
 
 def marked_words(
-    rows: int, *, seed: int, shortest: int = 3, longest: int = 9, after: bool = True
+    rows: int, *, seed: int, shortest: int = 3, longest: int = 12, after: bool = True
 ) -> list[tuple[list[str], list[str]]]:
     """(words, IOB2 tags): an entity is the one or two words behind a marker, and the marker says its type.
 
     With `after=False` it is the words in front of the marker: then only a model that sees both sides can know.
-    A row has up to two entities among `shortest` to `longest` other words; any filler may be part of one.
+    A row has up to three entities among `shortest` to `longest` other words; any filler may be part of one.
     """
     draw = random.Random(seed)
     made = []
     for _ in range(rows):
         units = [([word], ["O"]) for word in draw.choices(FILLERS, k=draw.randint(shortest, longest))]
-        for marker in draw.sample(sorted(MARKERS), draw.randint(0, 2)):
+        for marker in draw.choices(sorted(MARKERS), k=draw.randint(0, 3)):
             kind, size = MARKERS[marker]
             words, tags = draw.choices(FILLERS, k=size), [f"B-{kind}", *[f"I-{kind}"] * (size - 1)]
             group = ([marker, *words], ["O", *tags]) if after else ([*words, marker], [*tags, "O"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nlpipe import Task, hookimpl
 from nlpipe_classification.classification import Classification
 from nlpipe_classification.sentiment import Sentiment
@@ -10,6 +12,6 @@ __all__ = ["Classification", "Sentiment"]
 
 
 @hookimpl
-def nlpipe_tasks() -> list[type[Task]]:
+def nlpipe_tasks() -> list[type[Task[Any, Any, Any, Any]]]:
     """The two tasks of this plugin."""
     return [Classification, Sentiment]

@@ -17,14 +17,14 @@ from nlpipe.task import Family, Record, Task, TaskOptions
 from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
 
 
-class Input(Record):
+class Question(Record):
     """A text, or two whose relation is asked for."""
 
     text: str
     text_pair: str | None = None
 
 
-class Example(Input):
+class Labelled(Question):
     """An input with its label, or with all its labels."""
 
     label: str | int | None = None
@@ -37,7 +37,7 @@ class Example(Input):
         return tuple(str(label) for label in given)
 
 
-class Options(TaskOptions):
+class Settings(TaskOptions):
     """What stands beside `name: classification` in a recipe."""
 
     multi_label: bool = Field(False, description="any number of labels may hold; rows carry `labels`, a list")
@@ -49,15 +49,15 @@ class Options(TaskOptions):
     )
 
 
-class Classification(Task[Input, Example, Label, Options]):
+class Classification(Task[Question, Labelled, Label, Settings]):
     """Which label holds for a text."""
 
     name: ClassVar[str] = "classification"
     summary: ClassVar[str] = "labels for a text or a pair of texts"
-    Input = Input
-    Example = Example
+    Input = Question
+    Example = Labelled
     Result = Label
-    Options = Options
+    Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1, MCC)
 
     @classmethod
@@ -69,11 +69,11 @@ class Classification(Task[Input, Example, Label, Options]):
         """One label among all, or each label by itself."""
         return SequenceLabel(labels=self.labels, kind="multi" if self.options.multi_label else "single")
 
-    def query(self, given: Input, objective: Objective) -> Query:
+    def query(self, given: Question, objective: Objective) -> Query:
         """The text as it is."""
         return Text(given.text, given.text_pair)
 
-    def gold(self, example: Example, objective: Objective) -> int | list[int]:
+    def gold(self, example: Labelled, objective: Objective) -> int | list[int]:
         """The label's index, or the indices of all labels."""
         self._check(example)
         for name in example.names:
@@ -82,7 +82,7 @@ class Classification(Task[Input, Example, Label, Options]):
         indices = [self.labels.index(name) for name in example.names]
         return indices if self.options.multi_label else indices[0]
 
-    def _check(self, example: Example) -> None:
+    def _check(self, example: Labelled) -> None:
         if self.options.multi_label:
             if example.labels is None:
                 raise DataError("`labels` (a list) is missing; it may be empty, but must be there")
@@ -91,7 +91,7 @@ class Classification(Task[Input, Example, Label, Options]):
         elif not example.names[0].strip():
             raise DataError("`label` is empty")
 
-    def result(self, answer: Answer, given: Input) -> Label:
+    def result(self, answer: Answer, given: Question) -> Label:
         """The likeliest label, with all probabilities."""
         assert isinstance(answer, Probabilities)
         values = [float(value) for value in answer.values]
@@ -102,7 +102,7 @@ class Classification(Task[Input, Example, Label, Options]):
         held = tuple(name for name in self.labels if scores[name] >= self.options.threshold)
         return Label(best, scores[best], scores, held) if held else Label(None, None, scores, ())
 
-    def tune(self, results: Sequence[Label], examples: Sequence[Example]) -> Options:
+    def tune(self, results: Sequence[Label], examples: Sequence[Labelled]) -> Settings:
         """With several labels, the threshold of the best macro F1 on validation rows, in steps of 0.05."""
         if not self.options.multi_label:
             return self.options
@@ -117,7 +117,7 @@ class Classification(Task[Input, Example, Label, Options]):
         steps = [0.5, *(round(0.05 * step, 2) for step in range(1, 20))]
         return self.options.model_copy(update={"threshold": max(steps, key=score)})
 
-    def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Label]]:
+    def baselines(self, train: Sequence[Labelled], examples: Sequence[Labelled]) -> Mapping[str, Sequence[Label]]:
         """The labels that training has most often, whatever the text."""
         (names, _), *_ = Counter(example.names for example in train).most_common(1)
         scores = {label: float(label in names) for label in self.labels}
@@ -125,21 +125,21 @@ class Classification(Task[Input, Example, Label, Options]):
         return {"majority": [Label(first, 1.0 if names else None, scores, names)] * len(examples)}
 
     @classmethod
-    def stratum(cls, example: Example) -> str:
+    def stratum(cls, example: Labelled) -> str:
         """The labels: a share of the rows has each of them in proportion."""
         return "\n".join(sorted(example.names))
 
     @classmethod
-    def samples(cls) -> Sequence[Example]:
+    def samples(cls) -> Sequence[Labelled]:
         """Three questions and what they are about."""
         return (
-            Example(text="When does the last train leave?", label="time"),
-            Example(text="Where can I leave my suitcase?", label="place"),
-            Example(text="What time do you open on Sundays?", label="time"),
+            Labelled(text="When does the last train leave?", label="time"),
+            Labelled(text="Where can I leave my suitcase?", label="place"),
+            Labelled(text="What time do you open on Sundays?", label="time"),
         )
 
     @classmethod
-    def labels_in(cls, examples: Sequence[Example], options: Options) -> tuple[str, ...]:
+    def labels_in(cls, examples: Sequence[Labelled], options: Settings) -> tuple[str, ...]:
         """All labels, numbers in their order and names in theirs."""
         found = {name for example in examples for name in example.names}
         if not options.multi_label and len(found) < 2:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nlpipe.results import Label
-    from nlpipe_classification.classification import Example
+    from nlpipe_classification.classification import Labelled
 
 
-def indicators(results: Sequence[Label], examples: Sequence[Example]) -> NDArray[Any]:
+def indicators(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
     """[n, 2 x labels]: the right labels as 0/1, then the answered ones. Labels in order of their names."""
     right = [example.names for example in examples]
     names = sorted({*(n for row in right for n in row), *(n for r in results for n in r.labels)})

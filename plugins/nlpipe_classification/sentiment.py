@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from nlpipe_classification.classification import Classification, Example, Options
+from nlpipe_classification.classification import Classification, Labelled, Settings
 
 # The order of the outputs, from worst to best: a model whose outputs are 0, 1 and 2 keeps its meaning.
 CANONICAL = ("negative", "neutral", "positive")
@@ -13,7 +13,7 @@ CANONICAL = ("negative", "neutral", "positive")
 _SPELLINGS = {"neg": "negative", "neu": "neutral", "pos": "positive"}
 
 
-class Opinion(Example):
+class Opinion(Labelled):
     """A text with how it judges."""
 
     @property
@@ -36,7 +36,7 @@ class Sentiment(Classification):
     Example = Opinion
 
     @classmethod
-    def samples(cls) -> Sequence[Example]:
+    def samples(cls) -> Sequence[Labelled]:
         """Three opinions."""
         return (
             Opinion(text="The soup was cold and so was the waiter.", label="negative"),
@@ -45,7 +45,7 @@ class Sentiment(Classification):
         )
 
     @classmethod
-    def labels_in(cls, examples: Sequence[Example], options: Options) -> tuple[str, ...]:
+    def labels_in(cls, examples: Sequence[Labelled], options: Settings) -> tuple[str, ...]:
         """The canonical labels from negative to positive; any others after them, by name."""
         found = super().labels_in(examples, options)
         known = tuple(label for label in CANONICAL if label in found)

@@ -124,13 +124,15 @@ class Writing(Task[Input, Example, Text, Options]):
     def result(self, answer: Answer, given: Input) -> Text:
         """The text, with further ones where several were asked for."""
         assert isinstance(answer, Generated)
-        found = self._text(answer)
-        others = tuple(self._text(other) for other in answer.alternatives)
+        bare = given.prompt is not None and self.options.template == PLAIN and not self.options.chat
+        found = self._text(answer, strip=not bare)
+        others = tuple(self._text(other, strip=not bare) for other in answer.alternatives)
         return Text(found.text, found.ended, found.log_probability, others, found.token_log_probabilities)
 
-    def _text(self, answer: Generated) -> Text:
+    def _text(self, answer: Generated, *, strip: bool) -> Text:
+        """As a result; the space between a bare prompt and what goes on from it is part of the text."""
         tokens = answer.token_log_probabilities if self.options.token_log_probabilities else ()
-        return Text(answer.text, answer.ended, answer.log_probability, (), tokens)
+        return Text(answer.text.strip() if strip else answer.text, answer.ended, answer.log_probability, (), tokens)
 
     def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Text]]:
         """The completion that training has most often, whatever the prompt."""

@@ -93,11 +93,11 @@ class Embeddings(View):
 def embeddings(
     model: str | Path | Subject,
     *texts: str,
-    of: Literal["words", "sentences"] | None = None,
+    of: Literal["words", "tokens", "sentences"] | None = None,
     word: str | None = None,
     nearest: int = 8,
 ) -> Embeddings:
-    """The vectors of the texts' words (`of` words: the default for one text, or with `word`) or of the texts.
+    """The vectors of the texts' words (`of` words: the default for one text, or with `word`), their tokens, or the texts.
 
     With `word`, also how far apart its vectors in two contexts are: the first two places where it stands, in two
     texts or in one. Raises DataError where a text is empty or too long, or the word is not there.
@@ -106,8 +106,8 @@ def embeddings(
         raise DataError("there is no text; give at least one")
     subject = load(model)
     kind = of or ("words" if len(texts) == 1 or word else "sentences")
-    if kind not in ("words", "sentences"):
-        raise UnsupportedError(f"embeddings are of 'words' or of 'sentences', not of {kind!r}")
+    if kind not in ("words", "tokens", "sentences"):
+        raise UnsupportedError(f"embeddings are of 'words', 'tokens' or 'sentences', not of {kind!r}")
     readings = [subject.read(text) for text in texts]
     layers = [_layers(subject, reading) for reading in readings]
     names = ("vocabulary", "input", *(f"layer {index}" for index in range(1, len(layers[0]) - 1)))
@@ -158,7 +158,7 @@ def _items(readings: Sequence[Reading], kind: str) -> tuple[tuple[Item, ...], li
     if kind == "sentences":
         items = tuple(Item(reading.text, index) for index, reading in enumerate(readings))
         return items, [[tuple(range(len(reading.pieces)))] for reading in readings]
-    units = [[unit for unit in reading.units(words=True) if not unit.special] for reading in readings]
+    units = [[unit for unit in reading.units(words=kind == "words") if not unit.special] for reading in readings]
     if not any(units):
         raise DataError("the tokenizer finds no word in the text, only special tokens")
     items = tuple(Item(unit.label, index) for index, own in enumerate(units) for unit in own)

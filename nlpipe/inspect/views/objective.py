@@ -102,10 +102,14 @@ def objective(
     chosen = _kind(subject, kind, output)
     made = _MAKERS[chosen](subject, text, output, np.random.default_rng(seed))
     scored = replace(made, loss=_loss(subject, made)) if subject.writes else made
-    notes = () if subject.writes else (f"{subject.name} has no trained head over its vocabulary: there is no loss",)
+    notes = []
+    if not subject.writes:
+        notes.append(f"{subject.name} has no trained head over its vocabulary: there is no loss")
+    if chosen == "output" and output is None:
+        notes.append("no output was given: the target is what the model writes by itself, so the loss is low")
     return Objective(
         model=subject.name,
-        notes=notes,
+        notes=tuple(notes),
         text=text,
         kind=chosen,
         explains=KINDS[chosen],
@@ -139,7 +143,7 @@ def _kind(subject: Subject, kind: str | None, output: str | None) -> str:
         raise UnsupportedError(f"unknown objective {kind!r}; {suggest(kind, KINDS)}")
     if kind not in possible:
         raise UnsupportedError(
-            f"{subject.name} is an {subject.family.value} model and has no part in {kind!r}; "
+            f"{subject.name} ({subject.family.value}) has no part in {kind!r}; "
             f"it has in: {', '.join(possible) or 'none, as its tokenizer has no token for a blank'}"
         )
     return kind
