@@ -29,7 +29,7 @@ CONTENDERS = ("nlpipe", "trainer")
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=["rotten_tomatoes", "banking77"])
+    parser.add_argument("data", nargs="?", choices=["rotten_tomatoes", "banking77"], default="rotten_tomatoes")
     parser.add_argument("--method", choices=["full", "lora"], default="full")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=None, help="full: 5e-5, lora: 1e-3")
@@ -180,6 +180,8 @@ def contend(given: argparse.Namespace) -> None:
 
 def main() -> None:
     given = arguments()
+    if "NLPIPE_TEST_DATA" not in os.environ:
+        sys.exit("NLPIPE_TEST_DATA is not set: it names the folder whose data/ has the data sets")
     if given.contender:
         contend(given)
         return

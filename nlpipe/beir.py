@@ -44,8 +44,9 @@ def of(source: Any) -> dict[str, str] | None:
 
 
 def read(source: Mapping[str, str], rows: Callable[[str], Rows]) -> tuple[Rows, Rows]:
-    """The judged queries (`id`, `query`, `relevant`: document id to relevance) and the documents (`id`, `title`, `text`).
+    """The judged queries and the documents.
 
+    A query has `id`, `query` and `relevant` (a document's id to its relevance), a document `id`, `title` and `text`.
     Queries without a judgement are left out and counted in a warning, as usual with BEIR. Raises DataError for
     missing columns, ids that occur twice, and judgements of queries or documents that are not there.
     """
@@ -54,7 +55,9 @@ def read(source: Mapping[str, str], rows: Callable[[str], Rows]) -> tuple[Rows, 
     relevant = _judgements(rows(source["qrels"]), source["qrels"], queries, documents)
     unjudged = len(queries) - len(relevant)
     if unjudged:
-        log.warning("%s: %d of %d queries have no judgement and are left out", source["queries"], unjudged, len(queries))
+        log.warning(
+            "%s: %d of %d queries have no judgement and are left out", source["queries"], unjudged, len(queries)
+        )
     asked = [
         {"id": key, "query": _cell(query, ("text",), source["queries"]), "relevant": relevant[key]}
         for key, query in queries.items()

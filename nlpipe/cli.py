@@ -214,7 +214,7 @@ def inspect(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What the model reads; some views take two.")],
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write one page to look at.")] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the view; see docs/inspect.md.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the view: docs/inspect.md.")
     ] = None,
     offline: Offline = False,
     as_json: Json = False,

@@ -45,5 +45,7 @@ def warm(folder: Path, config: Any, tok: Tokenizer, dtype: torch.dtype) -> tuple
 def _special(tok: Tokenizer) -> dict[str, int]:
     start = next((i for i in (tok.upstream.cls_token_id, tok.upstream.bos_token_id) if i is not None), None)
     if start is None:
-        raise UnsupportedError("this encoder's tokenizer has neither cls_token nor bos_token for an answer to begin with")
+        raise UnsupportedError(
+            "this encoder's tokenizer has neither cls_token nor bos_token for an answer to begin with"
+        )
     return {"decoder_start_token_id": start, "eos_token_id": tok.end_id, "pad_token_id": tok.pad_id}

@@ -1,7 +1,7 @@
 """The files by which sentence-transformers describes a model of vectors: read from anyone's folder, written to ours.
 
 `modules.json` lists the steps, `1_Pooling/config.json` says how states become a vector, `sentence_bert_config.json`
-where texts are cut, and `config_sentence_transformers.json` the prompts. Knows no model and no task.
+where texts are cut (or, since version 6, the tokenizer), and `config_sentence_transformers.json` the prompts. Knows no model and no task.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _OTHER_KEYS = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens")
 _MODES = {"cls": "cls", "mean": "mean", "weightedmean": "weighted_mean", "lasttoken": "last"}
 
 # Encoder-decoders of which sentence-transformers 6 reads the encoder; of others (BART) it would read the decoder.
-_HALVED = frozenset(
-    "t5 mt5 umt5 longt5 switch_transformers prophetnet blenderbot blenderbot-small m2m_100 pegasus pegasus_x marian".split()
-)
+_HALVED = {
+    *("t5", "mt5", "umt5", "longt5", "switch_transformers", "prophetnet", "blenderbot", "blenderbot-small"),
+    *("m2m_100", "pegasus", "pegasus_x", "marian"),
+}
 
 
 def stated(folder: Path) -> dict[str, Any] | None:
@@ -58,9 +59,9 @@ def stated(folder: Path) -> dict[str, Any] | None:
     lengths = _read(folder / _LENGTHS) if (folder / _LENGTHS).is_file() else {}
     if lengths.get("do_lower_case") and not _lowers(folder):
         raise UnsupportedError(f"{folder / _LENGTHS} asks for lower case, which its tokenizer does not make")
-    if lengths.get("max_seq_length"):
-        found["max_length"] = int(lengths["max_seq_length"])
-    return found
+    # Since version 6 the tokenizer's own limit is where they keep it; 10^30 there means that it is not stated.
+    limit = int(lengths.get("max_seq_length") or _tokenizer(folder).get("model_max_length") or 0)
+    return {**found, "max_length": limit} if 0 < limit < 1_000_000 else found
 
 
 def _read(file: Path) -> Any:
@@ -81,13 +82,13 @@ def _pooling(file: Path) -> str:
         found = [_MODES.get(mode, mode) for mode in modes]
     if len(found) != 1 or found[0] not in _KEYS:
         raise UnsupportedError(f"{file} pools by {' and '.join(found)}; nlpipe pools by one of {', '.join(_KEYS)}")
-    return found[0]
+    return str(found[0])
 
 
 def _prompts(file: Path) -> dict[str, Any]:
     config = _read(file) if file.is_file() else {}
     given = {name: text for name, text in (config.get("prompts") or {}).items() if text}
-    # In the order in which encode_document looks for one.
+    # The order of encode_document, which in 6.2 stops at a `document` without text; E5 and others mean `passage`.
     document = next((given[name] for name in ("document", "passage", "corpus") if name in given), None)
     roles = {
         "query": given.get("query"),
@@ -101,8 +102,13 @@ def _prompts(file: Path) -> dict[str, Any]:
 
 
 def _lowers(folder: Path) -> bool:
+    return bool(_tokenizer(folder).get("do_lower_case"))
+
+
+def _tokenizer(folder: Path) -> dict[str, Any]:
     file = folder / "tokenizer_config.json"
-    return bool(file.is_file() and _read(file).get("do_lower_case"))
+    config: dict[str, Any] = _read(file) if file.is_file() else {}
+    return config
 
 
 def write(folder: Path, settings: Mapping[str, Any], max_length: int, config: Any) -> bool:
@@ -113,7 +119,11 @@ def write(folder: Path, settings: Mapping[str, Any], max_length: int, config: An
     """
     if getattr(config, "is_encoder_decoder", False) and config.model_type not in _HALVED:
         return False
-    steps = [("", "Transformer"), (_POOLING, "Pooling"), *([("2_Normalize", "Normalize")] * bool(settings["normalize"]))]
+    steps = [
+        ("", "Transformer"),
+        (_POOLING, "Pooling"),
+        *([("2_Normalize", "Normalize")] * bool(settings["normalize"])),
+    ]
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for index, (path, kind) in enumerate(steps)

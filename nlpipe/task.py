@@ -103,8 +103,8 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
         """
 
     @abstractmethod
-    def result(self, answer: Answer, given: InputT) -> ResultT:
-        """The answer in the task's terms."""
+    def result(self, answer: Answer, given: InputT) -> ResultT | Query:
+        """The answer in the task's terms; a Query asks again (a summary of summaries)."""
 
     def tune(self, results: Sequence[ResultT], examples: Sequence[ExampleT]) -> OptionsT:
         """Options with thresholds chosen on validation rows; unchanged by default."""

@@ -69,8 +69,7 @@ def has_head(head: str, config: Any) -> bool:
 
 def class_names(head: str, config: Any) -> frozenset[str]:
     """The names of transformers' classes with this head for the architecture; empty where there is none."""
-    mapping = _auto(head)._model_mapping
-    found = mapping[type(config)] if type(config) in mapping else ()
+    found = _auto(head)._model_mapping.get(type(config), ())
     return frozenset(kind.__name__ for kind in (found if isinstance(found, tuple) else (found,)))
 
 
@@ -89,7 +88,8 @@ def load_model(head: str | None, folder: Path, config: Any, dtype: Any) -> tuple
         )
         raise ArtifactError(f"no weights to load in {folder}: {why}")
     try:
-        model, info = _auto(head).from_pretrained(
+        kind = _auto(head) if head else _encoder_alone(config) or _auto(None)
+        model, info = kind.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -102,6 +102,14 @@ def load_model(head: str | None, folder: Path, config: Any, dtype: Any) -> tuple
         raise ArtifactError(f"the weights in {folder} cannot be loaded: {_reason(error)}") from error
     missing = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     return model, frozenset(missing)
+
+
+def _encoder_alone(config: Any) -> Any:
+    """The class of a folder that holds the encoder of an encoder-decoder and no decoder (`T5EncoderModel`)."""
+    import transformers
+
+    names = [name for name in config.architectures or () if name.endswith("EncoderModel")]
+    return getattr(transformers, names[0], None) if names else None
 
 
 def new_model(head: str | None, config: Any, dtype: Any) -> Any:
@@ -179,7 +187,7 @@ def end_tokens(config: Any) -> frozenset[int]:
 
 
 def default_new_tokens(model: Any) -> int:
-    """How long the model's own settings let an answer be: 256 tokens where they say nothing, as transformers' pipeline."""
+    """How many tokens the model's own settings let an answer have: 256 where they say nothing, as its pipeline does."""
     config = model.generation_config
     if config.max_new_tokens:
         return int(config.max_new_tokens)
@@ -207,7 +215,7 @@ def warpers(config: Any) -> list[Any]:
         ("eta_cutoff", lambda v: v > 0, lambda v: theirs.EtaLogitsWarper(epsilon=float(v))),
     )
     given = [(getattr(config, name), acts, make) for name, acts, make in table]
-    return [make(value) for value, acts, make in given if value is not None and acts(value)]
+    return [make(value) for value, acts, make in given if value is not None and acts(value)]  # type: ignore[no-untyped-call]
 
 
 def generate(

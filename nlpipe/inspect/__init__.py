@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nlpipe.inspect.view import View
     from nlpipe.inspect.views.attention import attention
     from nlpipe.inspect.views.embeddings import embeddings
-    from nlpipe.inspect.views.next import next  # noqa: A004  (the view's name; nobody star-imports this)
+    from nlpipe.inspect.views.next import next
     from nlpipe.inspect.views.objective import objective
     from nlpipe.inspect.views.positions import positions
     from nlpipe.inspect.views.tokens import tokens

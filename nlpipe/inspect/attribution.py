@@ -30,13 +30,14 @@ Measure = Callable[[Mapping[str, Tensor]], Tensor]
 class Gradients:
     """Integrated gradients of each token of each row, [rows, tokens].
 
-    They sum to `value - baseline`, the explained number with and without the tokens, up to `error`: the difference
-    as a share of |value - baseline|.
+    `value` is the explained number, `baselines` [groups] what it is with the words of a group of rows hidden. The
+    attributions of a group sum to `value - baseline` up to `error`: the largest difference of any group, as a share
+    of its |value - baseline|.
     """
 
     attributions: Floats
     value: float
-    baseline: float
+    baselines: tuple[float, ...]
     error: float
     steps: int
 
@@ -86,15 +87,30 @@ class Vectors:
                 found += self.measure(vectors, measure).tolist()
         return np.array(found)
 
-    def gradients(self, measure: Measure, *, steps: int, enough: float, most: int) -> Gradients:
+    def gradients(
+        self, measure: Measure, groups: Sequence[Sequence[int]], *, steps: int, enough: float, most: int
+    ) -> Gradients:
         """Integrated gradients (Sundararajan et al. 2017), with twice the steps until the error is `enough`.
 
-        At most `most` steps. Raises UnsupportedError where captum is not installed.
+        Each of `groups` are rows whose words are hidden together, the other rows left as they are. At most `most`
+        steps. Raises UnsupportedError where captum is not installed.
         """
-        method = _method(lambda flat: self.measure(flat.unflatten(1, self.given.shape[:2]), measure))
-        given, hidden = self.given.flatten(0, 1)[None], self.hidden.flatten(0, 1)[None]
+        found = [self._group(measure, rows, steps, enough, most) for rows in groups]
+        return Gradients(
+            attributions=np.sum([one.attributions for one in found], axis=0),
+            value=found[0].value,
+            baselines=tuple(base for one in found for base in one.baselines),
+            error=max(one.error for one in found),
+            steps=max(one.steps for one in found),
+        )
+
+    def _group(self, measure: Measure, rows: Sequence[int], steps: int, enough: float, most: int) -> Gradients:
+        without = self.given.clone()
+        without[list(rows)] = self.hidden[list(rows)]
+        method = _method(lambda flat: self.measure(flat.reshape(-1, *self.given.shape), measure))
+        given, hidden = self.given.flatten(0, 1)[None], without.flatten(0, 1)[None]
         with torch.no_grad():
-            ends = self.measure(torch.stack([self.given, self.hidden]), measure)
+            ends = self.measure(torch.stack([self.given, without]), measure)
         value, baseline = (float(end) for end in ends)
         while True:
             found = method.attribute(given, hidden, n_steps=steps, internal_batch_size=PASS)[0].sum(-1).detach()
@@ -103,8 +119,8 @@ class Vectors:
             if error <= enough or 2 * steps > most:
                 break
             steps *= 2
-        shaped = found.unflatten(0, self.given.shape[:2]).double().numpy()
-        return Gradients(attributions=shaped, value=value, baseline=baseline, error=error, steps=steps)
+        shaped = found.reshape(self.given.shape[:2]).double().numpy()
+        return Gradients(attributions=shaped, value=value, baselines=(baseline,), error=error, steps=steps)
 
 
 def _method(forward: Callable[[Tensor], Tensor]) -> Any:
@@ -142,7 +158,7 @@ def _special(tok: Tokenizers) -> set[int]:
 
 @contextmanager
 def _replaced(tables: Sequence[torch.nn.Module], ids: Tensor, vectors: Tensor) -> Iterator[None]:
-    """Looking up `ids` gives `vectors`; looking up the same ids one place later, as a decoder does, gives them there."""
+    """Looking up `ids` gives `vectors`; looking them up one place later, as a decoder does, gives them there."""
 
     def put(module: torch.nn.Module, given: tuple[Any, ...], found: Tensor) -> Tensor:
         asked = given[0]
@@ -160,5 +176,3 @@ def _replaced(tables: Sequence[torch.nn.Module], ids: Tensor, vectors: Tensor) -
     finally:
         for handle in handles:
             handle.remove()
-
-

@@ -1,4 +1,4 @@
-"""What `nlpipe inspect` does: a view by its name, its settings from words, and the result on a terminal or in a file."""
+"""What `nlpipe inspect` does: a view by its name, settings from words, the result on a terminal or in a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
         return None
     if typing.get_origin(kind) is Sequence:
         return [part.strip() for part in text.split(",") if part.strip()]
-    readers = {bool: _bool, int: int, float: float}
+    readers: dict[type, Callable[[str], Any]] = {bool: _bool, int: int, float: float}
     for one, reader in readers.items():
         if one in kinds:
             try:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class Aim:
     """What is explained: the answer in words, the number behind it in words, and how to compute that number.
 
-    `odds` is true where the number is log-odds, so that its logistic function is a probability.
+    `odds` is true where the number is log-odds, so that its logistic function is a probability. `apart`: the words of
+    each row are hidden by themselves, not those of all rows together.
     """
 
     answer: str
     explains: str
     measure: Measure
     odds: bool
+    apart: bool = False
 
 
 def aim(pipe: Pipeline, given: Any, query: Any, rows: Sequence[Row], target: str | None) -> Aim:
@@ -147,9 +149,7 @@ def _span(pipe: Pipeline, given: Any, query: Any, rows: Sequence[Row], target: s
         begin, stop = outputs["start"].float(), outputs["end"].float()
         return _log_odds(begin, first) + _log_odds(stop, last)
 
-    return Aim(
-        repr(answer.text), "the log-odds of its first token and of its last one, added", measure, odds=False
-    )
+    return Aim(repr(answer.text), "the log-odds of its first token and of its last one, added", measure, odds=False)
 
 
 def _in_context(row: Row) -> list[bool]:
@@ -168,10 +168,11 @@ def _likeness(pipe: Pipeline, query: Any, rows: Sequence[Row], target: str | Non
     dot = getattr(pipe.objective, "measure", None) == "dot"
 
     def measure(outputs: Mapping[str, Tensor]) -> Tensor:
-        pairs = outputs["vectors"].float().unflatten(0, (-1, 2))
+        pairs = outputs["vectors"].float().reshape(-1, 2, outputs["vectors"].shape[-1])
         one, two = pairs[:, 0], pairs[:, 1]
         return (one * two).sum(-1) if dot else torch.nn.functional.cosine_similarity(one, two)
 
     value = float(measure({"vectors": _logits(pipe, rows, "vectors")}))
     name = "dot product" if dot else "cosine"
-    return Aim(f"{name} {value:.4f}", f"the {name} of the two texts", measure, odds=False)
+    # Two texts of nothing but blanks are alike: so each text is hidden while the other stays.
+    return Aim(f"{name} {value:.4f}", f"the {name} of the two texts", measure, odds=False, apart=True)

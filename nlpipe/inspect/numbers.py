@@ -36,7 +36,8 @@ def cosines(one: Floats, other: Floats | None = None) -> Floats:
 
 def _unit(rows: Floats) -> Floats:
     wide = rows.astype(np.float64)
-    return wide / np.maximum(np.linalg.norm(wide, axis=-1, keepdims=True), 1e-12)
+    found: Floats = wide / np.maximum(np.linalg.norm(wide, axis=-1, keepdims=True), 1e-12)
+    return found
 
 
 def grouped(states: Floats, groups: Sequence[Sequence[int]]) -> Floats:

@@ -195,8 +195,9 @@ class Subject:
         """The decoder's first token, for encoder-decoders."""
         decoder = getattr(self.config, "decoder", None)
         for one in (self.config, decoder):
-            if getattr(one, "decoder_start_token_id", None) is not None:
-                return int(one.decoder_start_token_id)
+            token = getattr(one, "decoder_start_token_id", None)
+            if token is not None:
+                return int(token)
         tok = self.tokenizers.target.upstream
         for token in (tok.bos_token_id, tok.pad_token_id):
             if token is not None:

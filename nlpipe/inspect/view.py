@@ -56,8 +56,9 @@ def plain(value: Any) -> Any:
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, np.ndarray):
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
-            value = np.where(np.isfinite(value), value, np.nan).astype(object)
-            value[value != value] = None
+            finite = np.isfinite(value)
+            value = value.astype(object)
+            value[~finite] = None
         return value.tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

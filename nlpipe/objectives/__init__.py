@@ -9,5 +9,7 @@ from nlpipe.objectives.token_label import TokenLabel
 
 __all__ = ["OBJECTIVES", "CausalText", "Embedding", "Objective", "Seq2SeqText", "SequenceLabel", "TokenLabel"]
 
-OBJECTIVES: dict[str, type[Objective]] = {kind.__name__: kind for kind in (CausalText, Embedding, Seq2SeqText, SequenceLabel, TokenLabel)}
+OBJECTIVES: dict[str, type[Objective]] = {
+    kind.__name__: kind for kind in (CausalText, Embedding, Seq2SeqText, SequenceLabel, TokenLabel)
+}
 """The core's objectives by name, as a Card and `model.objective` write them."""

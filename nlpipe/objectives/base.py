@@ -117,13 +117,16 @@ class Generated(Answer):
     it. `token_log_probabilities` are natural logarithms, one per token written (the end token is one), under
     the model itself: without temperature, penalties or other settings of generation; `log_probability` is
     their sum. `pieces` has the answers to the pieces of a prompt too long to be read at once, which `text`
-    joins; it is empty for a prompt read whole. `alternatives` are further answers, the next best first.
+    joins; it is empty for a prompt read whole. `again` is then the same prompt about these answers, for who wants
+    one answer to the whole; None where they are not half as long as what they answer, so that asking on would
+    not end. `alternatives` are further answers, the next best first.
     """
 
     text: str
     ended: bool
     token_log_probabilities: tuple[float, ...] = ()
     pieces: tuple[str, ...] = ()
+    again: Prompt | None = None
     alternatives: tuple[Generated, ...] = ()
 
     @property
@@ -264,8 +267,8 @@ class Objective(ABC):
 
     Class variables: `head` names transformers' class for it (`SequenceClassification` …), `peft` PEFT's task type
     (None where PEFT has none); `embeds` is true where the Answer is Vectors; `train_options` names the fields that
-    a recipe's `train:` may set, `call_options` those that a single call may; `writes` is true where the Answer is text. A `head` of None asks for the bare backbone (of an encoder-decoder its encoder).
-    `pooled` is true where the head reads one state per row, false where it reads each token's; `both_sides` where
+    a recipe's `train:` may set, `call_options` those that a single call may; `writes` is true where the Answer is
+    text. A `head` of None asks for the bare backbone (of an encoder-decoder its encoder). `pooled` is true where the head reads one state per row, false where it reads each token's; `both_sides` where
     it needs to see what follows a token, so that a decoder's attention is opened.
     """
 

@@ -245,7 +245,7 @@ class _Grouped:
         share = [row.place.tokens / totals[at] for at, row in zip(text, rows, strict=True)]
         known: dict[tuple[int, ...], int] = {}
         same = [known.setdefault(read[at], len(known)) for at in (*roles[1], *roles[2])]
-        return cls(text, share, *roles, same)
+        return cls(text, share, roles[0], roles[1], roles[2], same)
 
     def columns(self) -> dict[str, Any]:
         """As numpy arrays, so that empty ones keep their type."""

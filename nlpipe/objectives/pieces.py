@@ -6,7 +6,9 @@ Nothing is lost: the pieces joined are the text. What fits is asked of a functio
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from itertools import accumulate, pairwise
 
 Fits = Callable[[str], bool]
 
@@ -18,55 +20,52 @@ def sentences(text: str) -> list[str]:
     """The text in sentences, each with what follows it; joined they are the text."""
     ends = [match.end() for match in _END.finditer(text)]
     borders = [0, *[end for end in ends if end < len(text)], len(text)]
-    return [text[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(borders)]
 
 
 def cut(text: str, fits: Fits) -> list[str]:
     """Pieces of whole sentences, as long as they fit; a sentence that does not fit alone is cut between words.
 
-    `fits` must hold for the empty text, and for a text where it holds for a longer one.
+    `fits` must hold for the empty text, and for a text where it holds for a longer one. A piece has one
+    character at least.
     """
+    borders = list(accumulate(map(len, sentences(text))))
     made, start = [], 0
-    borders = [0]
-    for sentence in sentences(text):
-        borders.append(borders[-1] + len(sentence))
     while start < len(text):
-        end = _furthest(text, start, borders, fits)
-        if end == start:
-            end = start + prefix(text[start:], fits)
+        most = start + _most(text, start, fits)
+        at = bisect_right(borders, most)
+        end = borders[at - 1] if at and borders[at - 1] > start else _word(text, start, most)
         made.append(text[start:end])
         start = end
     return made or [text]
 
 
-def _furthest(text: str, start: int, borders: list[int], fits: Fits) -> int:
-    """The last sentence border up to which the text from `start` fits; `start` where there is none."""
-    ahead = [border for border in borders if border > start]
-    reach, step = 0, 1
-    while reach < len(ahead) and fits(text[start : ahead[min(reach + step, len(ahead)) - 1]]):
-        reach, step = min(reach + step, len(ahead)), step * 2
-    step = min(step, len(ahead) - reach)
-    while step:  # bisect within the last stride
-        if reach + step <= len(ahead) and fits(text[start : ahead[reach + step - 1]]):
-            reach += step
-        else:
-            step //= 2
-    return ahead[reach - 1] if reach else start
-
-
 def prefix(text: str, fits: Fits) -> int:
     """How many of the text's first characters fit, to the end of a word where that loses less than half; at least 1."""
-    low, high = 0, 64
-    while high < len(text) and fits(text[:high]):
-        low, high = high, high * 2
-    high = min(high, len(text))
-    if fits(text[:high]):
-        low = high
+    return _word(text, 0, _most(text, 0, fits))
+
+
+def _most(text: str, start: int, fits: Fits) -> int:
+    """How many characters from `start` on fit. Never asks about much more than that."""
+    there = len(text) - start
+    low, high = 0, min(64, there)
+    while fits(text[start : start + high]):
+        if high == there:
+            return there
+        low, high = high, min(high * 2, there)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(text[:middle]) else (low, middle)
-    word = max((match.end() for match in _spaces(text[: low + 1]) if match.end() <= low), default=0)
-    return len(text) if low >= len(text) else max(word if word > low // 2 else low, 1)
+        low, high = (middle, high) if fits(text[start : start + middle]) else (low, middle)
+    return low
+
+
+def _word(text: str, start: int, most: int) -> int:
+    """Up to `most`, or to the last space before it where that is in the second half; one character at least."""
+    if most >= len(text):
+        return len(text)
+    ends = (start + match.end() for match in _spaces(text[start : most + 1]))
+    word = max((end for end in ends if end <= most), default=start)
+    return max(word if word - start > (most - start) // 2 else most, start + 1)
 
 
 def _spaces(text: str) -> Iterator[re.Match[str]]:

@@ -79,7 +79,7 @@ class Seq2SeqText(TextObjective):
         return tok.target.decode(ids)
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
-        """Both sides padded on the right; `labels` [rows, tokens] lie under the decoder's input, -100 before the answer."""
+        """Padded on the right; `labels` [rows, tokens] lie under the decoder's input, -100 before the answer."""
         from nlpipe import tensors
 
         inputs = {

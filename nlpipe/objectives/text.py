@@ -9,6 +9,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from nlpipe.errors import DataError, UnsupportedError
@@ -263,7 +264,10 @@ class TextObjective(Objective):
         assert tok is not None
         written = runner.generate(self.continuing(batch), self._wish(batch.rows, tok))
         pairs = [(row, one) for row, found in zip(batch.rows, written, strict=True) for one in found]
-        told = [self._told(row, one, scores, tok) for (row, one), scores in zip(pairs, self._scored(runner, pairs, tok), strict=True)]
+        told = [
+            self._told(row, one, scores, tok)
+            for (row, one), scores in zip(pairs, self._scored(runner, pairs, tok), strict=True)
+        ]
         each = len(pairs) // len(batch.rows)
         return [tuple(told[at * each : (at + 1) * each]) for at in range(len(batch.rows))]
 
@@ -289,13 +293,17 @@ class TextObjective(Objective):
 
     def _wish(self, rows: Sequence[Row], tok: Tokenizers) -> Wish:
         from nlpipe.batching import derive
+
         given = self.generation.given
         stops, answers = given.pop("stop_strings", ()), given.pop("num_return_sequences", 1)
         sample, seed = given.pop("do_sample", False), given.pop("seed", None)
         seeds = None
         if sample:
             seeds = [
-                [secrets.randbits(62) if seed is None else derive(seed, "sample", at, *row.ids) for at in range(answers)]
+                [
+                    secrets.randbits(62) if seed is None else derive(seed, "sample", at, *row.ids)
+                    for at in range(answers)
+                ]
                 for row in rows
             ]
         return Wish(
@@ -315,7 +323,7 @@ class TextObjective(Objective):
         if query.choices:
             sums = np.array([float(raw.sum()) for raw in raws]).reshape(-1, len(query.choices))
             return Likelihoods(sums, tuple(len(raw) for raw in raws[: len(query.choices)]))
-        answers = [_joined(rows, found) for found in zip(*raws, strict=True)]
+        answers = [_joined(query, rows, found) for found in zip(*raws, strict=True)]
         return replace(answers[0], alternatives=tuple(answers[1:]))
 
     def stream(self, runner: Runner, query: Prompt, tok: Tokenizers) -> Iterator[str]:
@@ -335,10 +343,11 @@ class TextObjective(Objective):
         for row in rows:
             batch = self.collate([row], tok, answering=True, rng=np.random.default_rng(0))
             tokens = runner.stream(self.continuing(batch), self._wish([row], tok))
-            stops = self.generation.stop_strings or ()
-            yield from _text_pieces(tokens, lambda ids, row=row: self._text(row, ids, tok), stops)
-            if row.part + 1 < row.parts and row.place.after:
-                yield row.place.after
+            told = _text_pieces(tokens, partial(self._text, row, tok=tok), self.generation.stop_strings or ())
+            if row.parts == 1:
+                yield from told
+            else:  # an answer per piece of the prompt, joined as `join` does
+                yield "".join(told).strip() + (row.place.after if row.part + 1 < row.parts else "")
 
 
 def _text_pieces(tokens: Iterator[int], text_of: Callable[[list[int]], str], stops: Sequence[str]) -> Iterator[str]:
@@ -364,14 +373,25 @@ def _text_pieces(tokens: Iterator[int], text_of: Callable[[list[int]], str], sto
         yield text[len(told) :]
 
 
-def _joined(rows: Sequence[Row], found: Sequence[Generated]) -> Generated:
+def _joined(query: Prompt, rows: Sequence[Row], found: Sequence[Generated]) -> Generated:
     if len(found) == 1:
         return found[0]
     texts = tuple(one.text.strip() for one in found)
     last = len(texts) - 1
-    whole = "".join(text + (row.place.after if at < last else "") for at, (text, row) in enumerate(zip(texts, rows, strict=True)))
+    whole = "".join(
+        text + (row.place.after if at < last else "") for at, (text, row) in enumerate(zip(texts, rows, strict=True))
+    )
     scores = tuple(score for one in found for score in one.token_log_probabilities)
-    return Generated(whole, all(one.ended for one in found), scores, pieces=texts)
+    return Generated(whole, all(one.ended for one in found), scores, texts, _again(query, texts))
+
+
+def _again(query: Prompt, texts: Sequence[str]) -> Prompt | None:
+    """The prompt with the answers to its pieces in the place of the text, where that is at most half as long."""
+    at = next(index for index, segment in enumerate(query.segments) if segment.long == "pieces")
+    joined = "\n".join(text for text in texts if text)
+    if not joined or 2 * len(joined) > len(query.segments[at].text):
+        return None
+    return replace(query, segments=(*query.segments[:at], Segment(joined, "pieces"), *query.segments[at + 1 :]))
 
 
 def turns(query: Prompt) -> list[tuple[str, str]]:
@@ -389,7 +409,9 @@ def _space_after(piece: str) -> str:
 
 def _one_begins_another(choices: Sequence[Sequence[int]]) -> bool:
     return any(
-        i != j and list(one) == list(other[: len(one)]) for i, one in enumerate(choices) for j, other in enumerate(choices)
+        i != j and list(one) == list(other[: len(one)])
+        for i, one in enumerate(choices)
+        for j, other in enumerate(choices)
     )
 
 

@@ -31,9 +31,7 @@ def generate(model: Any, inputs: Mapping[str, Tensor], wish: Wish) -> list[list[
     return found
 
 
-def _group(
-    model: Any, inputs: dict[str, Tensor], wish: Wish, most: int, seeds: Sequence[int] | None
-) -> list[Written]:
+def _group(model: Any, inputs: dict[str, Tensor], wish: Wish, most: int, seeds: Sequence[int] | None) -> list[Written]:
     """The answers to rows that all have room for `most` tokens, answer after answer."""
     beams = int(wish.settings.get("num_beams") or upstream.default_beams(model))
     processors: list[Any] = []

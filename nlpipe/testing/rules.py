@@ -65,6 +65,13 @@ def copied(
     return [(" ".join(words), " ".join(words[::-1] if reverse else words)) for words in texts]
 
 
+def opening(rows: int, *, seed: int, shortest: int = 4, longest: int = 8) -> list[tuple[str, str]]:
+    """(text, text): the second is the first two words of the first."""
+    draw = random.Random(seed)
+    texts = [draw.choices(FILLERS, k=draw.randint(shortest, longest)) for _ in range(rows)]
+    return [(" ".join(words), " ".join(words[:2])) for words in texts]
+
+
 def shuffled(rows: Sequence[tuple[str, str]], *, seed: int) -> list[tuple[str, str]]:
     """The same texts with their labels dealt out anew: nothing can be learnt from them."""
     labels = [label for _, label in rows]

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nlpipe.results import Text
-    from nlpipe_generation.writing import Example
+    from nlpipe_generation.writing import Written
 
 
-def matches(results: Sequence[Text], examples: Sequence[Example]) -> NDArray[Any]:
+def matches(results: Sequence[Text], examples: Sequence[Written]) -> NDArray[Any]:
     """[n, 1]: 1 where the text is the right one, but for space around it."""
     pairs = zip(results, examples, strict=True)
     return np.array([[float(r.text.strip() == (e.completion or "").strip())] for r, e in pairs]).reshape(-1, 1)
@@ -28,9 +28,9 @@ def mean(rows: NDArray[Any]) -> float:
     return float(rows.mean()) if len(rows) else float("nan")
 
 
-def characters(results: Sequence[Text], examples: Sequence[Example]) -> NDArray[Any]:
+def characters(results: Sequence[Text], examples: Sequence[Written]) -> NDArray[Any]:
     """[n, 18]: how many character n-grams each side has and both share, n from 1 to 6 (Popović 2015)."""
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     said, right = [r.text for r in results], [e.completion or "" for e in examples]
     return np.array(CHRF()._extract_corpus_statistics(said, [right]), dtype=float).reshape(len(said), 18)
@@ -38,7 +38,7 @@ def characters(results: Sequence[Text], examples: Sequence[Example]) -> NDArray[
 
 def chrf(rows: NDArray[Any]) -> float:
     """chrF of the summed counts, 0 to 100 (sacreBLEU's, beta 2)."""
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     return float(CHRF()._compute_f_score(rows.sum(axis=0).tolist())) if len(rows) else float("nan")
 

@@ -26,14 +26,14 @@ class Turn(Record):
     content: str
 
 
-class Input(Record):
+class Given(Record):
     """A prompt, or the turns of a conversation whose next is to be written."""
 
     prompt: str | None = None
     messages: tuple[Turn, ...] | None = None
 
 
-class Example(Input):
+class Written(Given):
     """An input with the right text; a conversation's last turn is it where no `completion` is given."""
 
     completion: str | None = None
@@ -50,7 +50,7 @@ class Example(Input):
         return data
 
 
-class Options(TaskOptions):
+class Settings(TaskOptions):
     """What stands beside `name` in a recipe."""
 
     template: str = Field(PLAIN, description="what is asked, with {prompt} in it; not for messages")
@@ -64,15 +64,15 @@ class Options(TaskOptions):
         return prompts.check(template, ["prompt"], needed=["prompt"])
 
 
-class Writing(Task[Input, Example, Text, Options]):
+class Writing(Task[Given, Written, Text, Settings]):
     """What comes next."""
 
     name: ClassVar[str] = "generation"
     summary: ClassVar[str] = "text after a prompt or a conversation"
-    Input = Input
-    Example = Example
+    Input = Given
+    Example = Written
     Result = Text
-    Options = Options
+    Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (EXACT_MATCH, CHRF)
     call_options: ClassVar[frozenset[str]] = frozenset({"token_log_probabilities"})
 
@@ -91,7 +91,7 @@ class Writing(Task[Input, Example, Text, Options]):
             return CausalText(lead="" if self.options.template == PLAIN else " ")
         return Seq2SeqText()
 
-    def query(self, given: Input, objective: Objective) -> Query:
+    def query(self, given: Given, objective: Objective) -> Query:
         """The prompt in its template, or the conversation."""
         if (given.prompt is None) == (given.messages is None):
             both = "both" if given.prompt is not None else "neither of them"
@@ -115,13 +115,13 @@ class Writing(Task[Input, Example, Text, Options]):
         told = tuple(Message(turn.role, turn.content) for turn in turns)
         return Prompt(messages=told if told[0].role == "system" else (*system, *told))
 
-    def gold(self, example: Example, objective: Objective) -> str:
+    def gold(self, example: Written, objective: Objective) -> str:
         """The completion as it stands."""
         if not example.completion:
             raise DataError("`completion` is missing or empty")
         return example.completion
 
-    def result(self, answer: Answer, given: Input) -> Text:
+    def result(self, answer: Answer, given: Given) -> Text:
         """The text, with further ones where several were asked for."""
         assert isinstance(answer, Generated)
         bare = given.prompt is not None and self.options.template == PLAIN and not self.options.chat
@@ -134,18 +134,18 @@ class Writing(Task[Input, Example, Text, Options]):
         tokens = answer.token_log_probabilities if self.options.token_log_probabilities else ()
         return Text(answer.text.strip() if strip else answer.text, answer.ended, answer.log_probability, (), tokens)
 
-    def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Text]]:
+    def baselines(self, train: Sequence[Written], examples: Sequence[Written]) -> Mapping[str, Sequence[Text]]:
         """The completion that training has most often, whatever the prompt."""
         ((text, _),) = Counter(example.completion or "" for example in train).most_common(1)
         return {"commonest": [Text(text, True, None)] * len(examples)}
 
     @classmethod
-    def samples(cls) -> Sequence[Example]:
+    def samples(cls) -> Sequence[Written]:
         """A continuation, an instruction and a conversation."""
         return (
-            Example(prompt="The sun went down behind", completion=" the hills."),
-            Example(prompt="Name three primary colours.", completion="Red, yellow and blue."),
-            Example(
+            Written(prompt="The sun went down behind", completion=" the hills."),
+            Written(prompt="Name three primary colours.", completion="Red, yellow and blue."),
+            Written(
                 messages=(
                     Turn(role="user", content="I have a dog called Rex."),
                     Turn(role="assistant", content="What a fine name!"),

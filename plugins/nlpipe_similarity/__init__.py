@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nlpipe import Task, hookimpl
-from nlpipe_similarity.collections import cluster, mine_paraphrases, rerank
 from nlpipe_similarity.answers import Ranked, Ranking, Similarity
+from nlpipe_similarity.collections import cluster, mine_paraphrases, rerank
 from nlpipe_similarity.pairs import Pairs
 from nlpipe_similarity.retrieval import Retrieval
 
@@ -12,6 +14,6 @@ __all__ = ["Pairs", "Ranked", "Ranking", "Retrieval", "Similarity", "cluster", "
 
 
 @hookimpl
-def nlpipe_tasks() -> list[type[Task]]:
+def nlpipe_tasks() -> list[type[Task[Any, Any, Any, Any]]]:
     """The two tasks of this plugin."""
     return [Pairs, Retrieval]

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nlpipe_similarity.answers import Similarity
-    from nlpipe_similarity.pairs import Example
+    from nlpipe_similarity.pairs import ScoredPair
 
 
-def both(results: Sequence[Similarity], examples: Sequence[Example]) -> NDArray[Any]:
+def both(results: Sequence[Similarity], examples: Sequence[ScoredPair]) -> NDArray[Any]:
     """[n, 2]: the right score and the answered similarity. Raises DataError where a row has no score."""
     without = sum(example.score is None for example in examples)
     if without:
-        raise DataError(f"{without} of {len(examples)} rows have no `score`, so that answers cannot be measured by them")
+        raise DataError(f"{without} of {len(examples)} rows have no `score`, so that no answer can be measured by it")
     pairs = zip(examples, results, strict=True)
     return np.array([[example.score, result.similarity] for example, result in pairs], dtype=np.float64).reshape(-1, 2)
 

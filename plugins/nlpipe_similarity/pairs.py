@@ -13,27 +13,27 @@ from pydantic import Field, field_validator
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import Embedding, Objective, SequenceLabel
-from nlpipe.objectives.base import Answer, Query, Text, Texts, Vectors
+from nlpipe.objectives.base import Answer, Probabilities, Query, Text, Texts, Vectors
 from nlpipe.task import Family, Record, Task
 from nlpipe_similarity.answers import Similarity
 from nlpipe_similarity.correlation import PEARSON, SPEARMAN
 from nlpipe_similarity.vectors import VectorOptions, alike, embedding
 
 
-class Input(Record):
+class Pair(Record):
     """Two texts."""
 
     text_a: str
     text_b: str
 
 
-class Example(Input):
+class ScoredPair(Pair):
     """Two texts and how alike they are; without a score, `loss: in_batch` learns from them as a match."""
 
     score: float | None = None
 
 
-class Options(VectorOptions):
+class PairOptions(VectorOptions):
     """What stands beside `name` in a recipe."""
 
     loss: Literal["cosine_mse", "cosent", "in_batch"] = Field(
@@ -53,15 +53,15 @@ class Options(VectorOptions):
         return scale
 
 
-class Pairs(Task[Input, Example, Similarity, Options]):
+class Pairs(Task[Pair, ScoredPair, Similarity, PairOptions]):
     """How alike two texts are."""
 
     name: ClassVar[str] = "similarity"
     summary: ClassVar[str] = "how alike two texts are"
-    Input = Input
-    Example = Example
+    Input = Pair
+    Example = ScoredPair
     Result = Similarity
-    Options = Options
+    Options = PairOptions
     metrics: ClassVar[tuple[Metric, ...]] = (SPEARMAN, PEARSON)
 
     @classmethod
@@ -70,7 +70,7 @@ class Pairs(Task[Input, Example, Similarity, Options]):
         return dict.fromkeys(Family, (Embedding, SequenceLabel))
 
     @classmethod
-    def options_in(cls, examples: Sequence[Example], options: Options) -> Options:
+    def options_in(cls, examples: Sequence[ScoredPair], options: PairOptions) -> PairOptions:
         """The range of scores, where it is not given, from the least score of training to the largest.
 
         Raises DataError where no two scores differ, unless the loss needs none.
@@ -93,13 +93,13 @@ class Pairs(Task[Input, Example, Similarity, Options]):
             return SequenceLabel(kind="number")
         return embedding(self.options, self.options.loss)
 
-    def query(self, given: Input, objective: Objective) -> Query:
+    def query(self, given: Pair, objective: Objective) -> Query:
         """Both texts, for themselves or as a pair."""
         if objective.embeds:
             return Texts((given.text_a, given.text_b))
         return Text(given.text_a, given.text_b)
 
-    def gold(self, example: Example, objective: Objective) -> float | None:
+    def gold(self, example: ScoredPair, objective: Objective) -> float | None:
         """The score as a share of its range, 0 to 1; the score itself where no range is known."""
         matches = self.options.loss == "in_batch" and objective.embeds
         if example.score is None:
@@ -118,30 +118,33 @@ class Pairs(Task[Input, Example, Similarity, Options]):
             )
         return (example.score - low) / (high - low)
 
-    def result(self, answer: Answer, given: Input) -> Similarity:
+    def result(self, answer: Answer, given: Pair) -> Similarity:
         """The cosine of the vectors, or the predicted number on the scale of the scores."""
         if isinstance(answer, Vectors):
             first, second = answer.values[:1], answer.values[1:]
             return Similarity(float(alike(first, second, answer.measure)[0, 0]), answer.measure)
-        value = float(answer.values[0])  # type: ignore[attr-defined]
+        assert isinstance(answer, Probabilities)
+        value = float(answer.values[0])
         low, high = self.options.scale or (0.0, 1.0)
         return Similarity(low + value * (high - low), "score")
 
-    def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Similarity]]:
+    def baselines(
+        self, train: Sequence[ScoredPair], examples: Sequence[ScoredPair]
+    ) -> Mapping[str, Sequence[Similarity]]:
         """The cosine of the two texts' counts of words."""
         return {"words in common": [Similarity(_in_common(row.text_a, row.text_b), "words") for row in examples]}
 
     @classmethod
-    def samples(cls) -> Sequence[Example]:
+    def samples(cls) -> Sequence[ScoredPair]:
         """Three pairs, from not at all alike to the same."""
         return (
-            Example(text_a="A man is playing the flute.", text_b="Someone plays a flute.", score=4.6),
-            Example(text_a="A man is playing the flute.", text_b="A woman is tuning a violin.", score=1.5),
-            Example(text_a="A man is playing the flute.", text_b="The ferry leaves at noon.", score=0.0),
+            ScoredPair(text_a="A man is playing the flute.", text_b="Someone plays a flute.", score=4.6),
+            ScoredPair(text_a="A man is playing the flute.", text_b="A woman is tuning a violin.", score=1.5),
+            ScoredPair(text_a="A man is playing the flute.", text_b="The ferry leaves at noon.", score=0.0),
         )
 
 
-def _all_match(scores: set[float], options: Options) -> None:
+def _all_match(scores: set[float], options: PairOptions) -> None:
     """Raise DataError where some pair to learn from is no match: as one it would teach the opposite."""
     if len(scores | set(options.scale[1:] if options.scale else ())) > 1:
         raise DataError(
@@ -150,11 +153,10 @@ def _all_match(scores: set[float], options: Options) -> None:
         )
 
 
-def _no_vectors(options: Options) -> None:
+def _no_vectors(options: PairOptions) -> None:
     """Raise UnsupportedError where an option is set that only vectors have."""
-    default = Options()
-    foreign = [name for name in Options.model_fields if name != "scale"]
-    given = [name for name in foreign if getattr(options, name) != getattr(default, name)]
+    fields = PairOptions.model_fields
+    given = [name for name in fields if name != "scale" and getattr(options, name) != fields[name].default]
     if given:
         raise UnsupportedError(
             f"task.{given[0]} does nothing for a model that reads both texts at once (model.objective: SequenceLabel); "
@@ -167,5 +169,3 @@ def _in_common(first: str, second: str) -> float:
     product = sum(count * other[word] for word, count in one.items())
     lengths = math.sqrt(sum(c * c for c in one.values()) * sum(c * c for c in other.values()))
     return product / lengths if lengths else 0.0
-
-

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nlpipe_similarity.answers import Ranking
-    from nlpipe_similarity.retrieval import Example
+    from nlpipe_similarity.retrieval import JudgedSearch
 
 DEPTH = 10
 
 
-def gains(result: Ranking, example: Example) -> tuple[list[float], list[float]]:
+def gains(result: Ranking, example: JudgedSearch) -> tuple[list[float], list[float]]:
     """The relevance of each of the first ten documents, and of all relevant documents, the largest first."""
     if example.relevant is None:
         return [float(document.text == example.positive) for document in result.documents[:DEPTH]], [1.0]
@@ -51,7 +51,7 @@ def recall(found: Sequence[float], there: Sequence[float]) -> float:
 
 
 def _rows(score: Callable[[Sequence[float], Sequence[float]], float]) -> Callable[..., NDArray[Any]]:
-    def rows(results: Sequence[Ranking], examples: Sequence[Example]) -> NDArray[Any]:
+    def rows(results: Sequence[Ranking], examples: Sequence[JudgedSearch]) -> NDArray[Any]:
         pairs = zip(results, examples, strict=True)
         return np.array([[score(*gains(result, example))] for result, example in pairs]).reshape(-1, 1)
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Input(Record):
+class Search(Record):
     """What is looked for."""
 
     query: str
 
 
-class Example(Input):
+class JudgedSearch(Search):
     """A query with a text that answers it and texts that do not, or with the judged documents of a collection."""
 
     positive: str | None = None
@@ -53,25 +53,25 @@ class Document(Record):
         return f"{self.title}. {self.text}" if self.title else self.text
 
 
-class Options(VectorOptions):
+class SearchOptions(VectorOptions):
     """What stands beside `name` in a recipe."""
 
     top: int = Field(10, ge=10, description="documents in a ranking; scores look at the first ten")
 
 
-class Retrieval(Task[Input, Example, Ranking, Options]):
+class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
     """Which documents answer a query."""
 
     name: ClassVar[str] = "retrieval"
     summary: ClassVar[str] = "the documents of a collection that answer a query, best first"
-    Input = Input
-    Example = Example
+    Input = Search
+    Example = JudgedSearch
     Result = Ranking
     Item = Document
-    Options = Options
+    Options = SearchOptions
     metrics: ClassVar[tuple[Metric, ...]] = (NDCG, MRR, RECALL)
 
-    def __init__(self, labels: Sequence[str] = (), options: Options | None = None) -> None:
+    def __init__(self, labels: Sequence[str] = (), options: SearchOptions | None = None) -> None:
         super().__init__(labels, options)
         self._documents: tuple[Document, ...] = ()
         self._vectors: NDArray[np.float32] | None = None
@@ -85,11 +85,11 @@ class Retrieval(Task[Input, Example, Ranking, Options]):
         """A query's match is to be found among the batch's."""
         return embedding(self.options, "in_batch")
 
-    def query(self, given: Input, objective: Objective) -> Query:
+    def query(self, given: Search, objective: Objective) -> Query:
         """The query in its role."""
         return Texts((given.query,), "query")
 
-    def gold(self, example: Example, objective: Objective) -> Texts:
+    def gold(self, example: JudgedSearch, objective: Objective) -> Texts:
         """The text that answers, then those that do not; no text for a query with judged documents."""
         if example.positive is None and example.relevant is None:
             raise DataError("`positive` is missing: a text that answers the query")
@@ -97,7 +97,7 @@ class Retrieval(Task[Input, Example, Ranking, Options]):
             raise DataError("`relevant` names no document that answers the query")
         return Texts(() if example.positive is None else (example.positive, *example.negatives), "document")
 
-    def items_in(self, examples: Sequence[Example]) -> Sequence[Document]:
+    def items_in(self, examples: Sequence[JudgedSearch]) -> Sequence[Document]:
         """All texts that answer some query of the rows or are named as not answering it, each once.
 
         Raises DataError where rows judge documents of a collection that did not come with them.
@@ -124,7 +124,7 @@ class Retrieval(Task[Input, Example, Ranking, Options]):
         found._vectors = np.concatenate([_values(answer) for answer in answers])
         return found
 
-    def result(self, answer: Answer, given: Input) -> Ranking:
+    def result(self, answer: Answer, given: Search) -> Ranking:
         """The most alike documents. Raises UnsupportedError where no documents were given to look in."""
         if self._vectors is None:
             raise UnsupportedError(
@@ -141,7 +141,9 @@ class Retrieval(Task[Input, Example, Ranking, Options]):
             measure,
         )
 
-    def baselines(self, train: Sequence[Example], examples: Sequence[Example]) -> Mapping[str, Sequence[Ranking]]:
+    def baselines(
+        self, train: Sequence[JudgedSearch], examples: Sequence[JudgedSearch]
+    ) -> Mapping[str, Sequence[Ranking]]:
         """Documents by the words they share with the query, rarer words counting more."""
         if not self._documents:
             return {}
@@ -156,16 +158,16 @@ class Retrieval(Task[Input, Example, Ranking, Options]):
         return {"words in common": ranked}
 
     @classmethod
-    def samples(cls) -> Sequence[Example]:
+    def samples(cls) -> Sequence[JudgedSearch]:
         """Three questions with what answers them."""
         return (
-            Example(
+            JudgedSearch(
                 query="When does the harbour freeze?",
                 positive="In most winters the harbour is closed by ice from January on.",
                 negatives=("The harbour master's office is above the fish market.",),
             ),
-            Example(query="Who built the old mill?", positive="The mill was put up by two brothers in 1811."),
-            Example(query="How long is the tunnel?", positive="It runs nine kilometres under the ridge."),
+            JudgedSearch(query="Who built the old mill?", positive="The mill was put up by two brothers in 1811."),
+            JudgedSearch(query="How long is the tunnel?", positive="It runs nine kilometres under the ridge."),
         )
 
 

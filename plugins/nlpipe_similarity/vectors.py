@@ -55,7 +55,7 @@ def embedding(options: VectorOptions, loss: Literal["cosine_mse", "cosent", "in_
     return Embedding(
         pooling=options.pooling,
         normalize=options.normalize,
-        prompts=options.prompts,
+        prompts=None if options.prompts is None else {str(role): text for role, text in options.prompts.items()},
         measure=options.measure,
         dims=options.dims,
         loss_name=loss,
@@ -74,4 +74,5 @@ def _ready(vectors: NDArray[np.float32], measure: str) -> NDArray[np.float32]:
     if measure == "dot":
         return vectors
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.float32(1e-12))
+    ready: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-12))
+    return ready

@@ -46,6 +46,7 @@ DOORS = {
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
     "accelerate": {"train": "one loop, one user"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
+    "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
     "pluggy": {"hookspecs": "the markers", "plugins": "the manager"},
     "typer": {"cli": "commands are nobody else's business"},
 }

@@ -2,7 +2,8 @@
 // A part, a layer and a head to choose; the matrix and the words follow.
 
 const MODES = ["one head", "mean of a layer", "mean of all", "rollout"];
-const state = { part: 0, mode: data.layer || data.head ? 0 : 2, layer: (data.layer || 1) - 1, head: (data.head || 1) - 1 };
+// Of an encoder-decoder the alignment between source and output comes first.
+const state = { part: Math.max(0, data.parts.findIndex((part) => part.kind === "cross")), mode: data.layer || data.head ? 0 : 2, layer: (data.layer || 1) - 1, head: (data.head || 1) - 1 };
 const body = el("div", {});
 
 const unpacked = data.parts.map((part) => ({
@@ -27,7 +28,7 @@ function words(part, choose) {
   const rows = part.rows.map((unit, at) => chip(unit.label, { kind: unit.special ? "special" : "" }));
   const columns = both ? rows : part.columns.map((unit) => chip(unit.label, { kind: unit.special ? "special" : "" }));
   const light = (row) => {
-    columns.forEach((node, column) => { node.style.background = row === null ? "" : warm(weight(part, row, column)); });
+    columns.forEach((node, column) => { if (row === null) node.style.background = ""; else tint(node, weight(part, row, column)); });
     rows.forEach((node, at) => node.classList.toggle("on", at === row));
   };
   rows.forEach((node, row) => pointAt(node, () => light(row), () => light(null)));

@@ -48,7 +48,7 @@ function steps() {
   const said = el("div", {}, quiet("Point at a token to see what else it might have been."));
   const nodes = data.steps.map((step, at) => {
     const node = chip(step.chosen.label, { small: percent(step.chosen.probability) });
-    node.style.background = warm(0.55 * step.chosen.probability);
+    tint(node, step.chosen.probability);
     pointAt(node, () => clear(said, table([`step ${at + 1}`, "probability", ""],
       [step.chosen, ...step.runners].map((one) => [one.label, percent(one.probability), bar(one.probability)]), [1])));
     return node;
@@ -63,7 +63,7 @@ function surprise() {
   const nodes = found.pieces.map((piece, at) => {
     const bits = found.bits[at];
     const node = pieceChip(piece, { small: bits === null ? "" : bits.toFixed(1) });
-    if (bits !== null) node.style.background = warm(Math.min(1, bits / 16) * 0.8);
+    if (bits !== null) tint(node, bits / 16);
     return node;
   });
   const around = found.given === "around";

@@ -8,7 +8,7 @@ const most = Math.max(1e-9, ...data.loss.filter((value) => value !== null));
 const target = data.target.map((piece, at) => {
   const loss = data.loss[at];
   const node = pieceChip(piece, { small: loss === null ? "" : loss.toFixed(2) });
-  if (loss !== null) node.style.background = warm((loss / most) * 0.8);
+  if (loss !== null) tint(node, loss / most);
   const place = data.at[at] - (data.first - 1);
   if (place >= 0 && input[place]) pointAt(node, () => input[place].classList.add("on"), () => input[place].classList.remove("on"));
   return node;

@@ -79,7 +79,7 @@ function pointAt(node, enter, leave = () => {}) {
 function matrix(rows, columns, value, paint, say, point = () => {}) {
   const canvas = el("canvas", { tabindex: 0 });
   const said = el("p", { class: "said" }, "\u00a0");
-  let cell = 0, left = 0, top = 0, at = null;
+  let cell = 0, line = 0, left = 0, top = 0, at = null; // a cell's width, and its height
   function measure(pen) {
     pen.font = "12px system-ui, sans-serif";
     const widest = (labels) => Math.max(10, ...labels.map((label) => Math.min(110, pen.measureText(label).width)));
@@ -87,11 +87,12 @@ function matrix(rows, columns, value, paint, say, point = () => {}) {
     top = widest(columns) + 8;
     const room = (canvas.parentElement?.clientWidth || 700) - left;
     cell = Math.max(columns.length > 60 ? 8 : 13, Math.min(28, Math.floor(room / columns.length)));
+    line = rows.length > 60 ? cell : Math.max(cell, 14);
   }
   function draw() {
     const pen = canvas.getContext("2d");
     measure(pen);
-    const [width, height] = [left + cell * columns.length + 1, top + cell * rows.length + 1];
+    const [width, height] = [left + cell * columns.length + 1, top + line * rows.length + 1];
     const scale = devicePixelRatio || 1;
     [canvas.width, canvas.height] = [width * scale, height * scale];
     [canvas.style.width, canvas.style.height] = [`${width}px`, `${height}px`];
@@ -99,19 +100,19 @@ function matrix(rows, columns, value, paint, say, point = () => {}) {
     pen.font = "12px system-ui, sans-serif";
     pen.textBaseline = "middle";
     rows.forEach((label, row) => {
-      if (cell >= 11 || row % 3 === 0) labelled(pen, label, row, false);
+      if (line >= 11 || row % 3 === 0) labelled(pen, label, row, false);
       columns.forEach((_, column) => {
         pen.fillStyle = paint(value(row, column));
-        pen.fillRect(left + column * cell, top + row * cell, cell - (cell > 6), cell - (cell > 6));
+        pen.fillRect(left + column * cell, top + row * line, cell - (cell > 6), line - (line > 6));
       });
     });
     columns.forEach((label, column) => (cell >= 11 || column % 3 === 0) && labelled(pen, label, column, true));
     pen.strokeStyle = style("--line");
-    pen.strokeRect(left - 0.5, top - 0.5, cell * columns.length + 1, cell * rows.length + 1);
+    pen.strokeRect(left - 0.5, top - 0.5, cell * columns.length + 1, line * rows.length + 1);
     if (at) {
       pen.strokeStyle = style("--pick");
       pen.lineWidth = 2;
-      pen.strokeRect(left + at[1] * cell, top + at[0] * cell, cell, cell);
+      pen.strokeRect(left + at[1] * cell, top + at[0] * line, cell, line);
     }
   }
   function labelled(pen, label, index, upright) {
@@ -119,7 +120,7 @@ function matrix(rows, columns, value, paint, say, point = () => {}) {
     pen.fillStyle = on ? style("--pick") : style("--ink");
     pen.save();
     if (upright) { pen.translate(left + (index + 0.5) * cell, top - 5); pen.rotate(-Math.PI / 2); }
-    else pen.translate(left - 5, top + (index + 0.5) * cell);
+    else pen.translate(left - 5, top + (index + 0.5) * line);
     pen.textAlign = upright ? "left" : "right";
     const short = label.length > 16 ? `${label.slice(0, 15)}…` : label;
     pen.fillText(short, 0, 0, 112);
@@ -133,7 +134,7 @@ function matrix(rows, columns, value, paint, say, point = () => {}) {
     draw();
   }
   canvas.addEventListener("pointermove", (event) =>
-    moved(Math.floor((event.offsetY - top) / cell), Math.floor((event.offsetX - left) / cell)));
+    moved(Math.floor((event.offsetY - top) / line), Math.floor((event.offsetX - left) / cell)));
   canvas.addEventListener("pointerleave", () => moved(-1, -1));
   canvas.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
@@ -189,7 +190,7 @@ function chart(labels, lines, { low = null, high = null, across = "" } = {}) {
   }
   const key = lines.map((line) =>
     el("span", { style: `color: ${line.colour}; font-size: .875rem; font-weight: 600` }, `— ${line.name}  `));
-  return el("div", {}, el("div", {}, ...key), drawn);
+  return el("div", {}, el("div", {}, ...key), el("div", { class: "scroll" }, drawn));
 }
 
 function table(heads, rows, numbers = []) {
@@ -202,4 +203,9 @@ function table(heads, rows, numbers = []) {
 }
 
 const bar = (share, kind = "") =>
-  el("span", { class: `bar ${kind}`, style: `width: ${Math.max(0, Math.min(1, share)) * 10}rem` });
+  el("span", { class: `bar ${kind}`, style: `width: calc(${Math.max(0, Math.min(1, share))} * min(10rem, 22vw))` });
+
+// The background of a chip: never so strong that its text is hard to read.
+const tint = (node, value) => { node.style.background = signed(0.5 * Math.max(-1, Math.min(1, value))); };
+
+const small = (value) => (Math.abs(value) >= 0.001 || value === 0 ? value.toFixed(4) : value.toExponential(1));

@@ -31,7 +31,7 @@ function moved() {
   const box = el("div", {});
   const most = Math.max(1e-9, ...data.moved.flat());
   const draw = () => clear(box, table(["word", "1 − cosine", ""],
-    data.words.map((word, at) => [word, fixed(data.moved[layer][at], 4), bar(Math.max(0, data.moved[layer][at]) / most)]), [1]));
+    data.words.map((word, at) => [word, small(data.moved[layer][at]), bar(Math.max(0, data.moved[layer][at]) / most)]), [1]));
   draw();
   const name = (at) => (at === 0 ? "input" : `layer ${at}`);
   const control = slider("layer", 0, data.moved.length - 1, 1, layer, (value) => { layer = value; draw(); }, name);

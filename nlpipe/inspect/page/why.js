@@ -7,7 +7,7 @@ const lines = [...new Set(data.rows)].map((row) => el("div", { class: "chips" },
   const share = data.shares[at];
   const node = chip(unit.label, { kind: unit.special ? "special" : "", small: unit.special ? "" : share.toFixed(2),
     title: `adds ${share.toFixed(4)}` });
-  if (!unit.special) node.style.background = signed((share / most) * 0.85);
+  if (!unit.special) tint(node, share / most);
   return [node];
 })));
 
@@ -22,9 +22,10 @@ const curve = chart(share.map((value) => percent(value)), [
   { name: "in random order", values: random, spread, colour: "rgb(var(--cold))" },
 ], { across: "words hidden" });
 
+const apart = data.baselines.length > 1 ? ", one text at a time" : "";
 view.append(
   section(`Answer: ${data.answer}`, quiet(`Explained: ${data.explains}.`),
-    quiet(`${fixed(data.baseline, 3)} with all words ${data.hidden}, ${fixed(data.value, 3)} with them. The words add the ` +
+    quiet(`${data.baselines.map((base) => fixed(base, 3)).join(" and ")} with all words ${data.hidden}${apart}, ${fixed(data.value, 3)} with them. The words add the ` +
       `difference up to ${fixed(100 * data.error)} % (${data.steps} steps).`)),
   section("What each word adds", quiet("Warm speaks for the answer, cold against it."), range("words", data.units.length, data.of), ...lines, ranked),
   section("Hiding words", quiet(gain > 0 ? `The order is telling: hiding by it falls ${fixed(gain, 3)} lower than hiding at random, on average.`

@@ -45,7 +45,7 @@ def _nearest(view: Embeddings, first: int) -> RenderableType:
     shown, said = span(min(first, len(view.items)), len(view.items), 24, view.of)
     made = table(view.of[:-1], "nearest")
     for item, near in zip(view.items[shown], view.nearest[shown], strict=True):
-        made.add_row(fit(item.label, 20).rstrip(), "  ".join(f"{one.piece} {one.cosine:.2f}" for one in near))
+        made.add_row(fit(item.label, 20).rstrip(), "  ".join(f"{one.piece} {one.cosine:.2f}" for one in near[:4]))
     return stack(made, Text(f"shown: {said}", style="italic") if said else None)
 
 

@@ -22,9 +22,7 @@ def render(view: Positions, first: int) -> RenderableType:
 
 
 def _scheme(scheme: Scheme) -> RenderableType:
-    return stack(
-        title(f"{scheme.kind}", scheme.where), Text(scheme.explains, style="dim"), _picture(scheme), Text()
-    )
+    return stack(title(f"{scheme.kind}", scheme.where), Text(scheme.explains, style="dim"), _picture(scheme), Text())
 
 
 def _picture(scheme: Scheme) -> RenderableType:
@@ -61,8 +59,8 @@ def _moved(view: Positions, first: int) -> RenderableType:
     values = view.moved[:, shown]
     top = float(values.max()) if values.size and values.max() > 0 else 1.0
     for word, column in zip(view.words[shown], values.T, strict=True):
-        made.add_row(word, f"{max(0.0, column[0]):.4f}", f"{column[-1]:.4f}", bar(float(column[-1]) / top))
-    mean = "" if not view.moved.size else f"mean after the last layer {np.mean(view.moved[-1]):.4f}"
+        made.add_row(word, f"{max(0.0, column[0]):.2g}", f"{column[-1]:.2g}", bar(float(column[-1]) / top))
+    mean = "" if not view.moved.size else f"mean after the last layer {np.mean(view.moved[-1]):.2g}"
     return stack(
         title("the same words in another order", mean),
         Text(f"  {view.text}\n  {view.other}"),

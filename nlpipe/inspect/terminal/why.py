@@ -20,7 +20,8 @@ def render(view: Why, first: int) -> RenderableType:
         title(f"answer: {view.answer}"),
         Text(f"explained: {view.explains}", style="dim"),
         Text(
-            f"{view.baseline:.3f} with all words {view.hidden}, {view.value:.3f} with them; "
+            f"{' and '.join(f'{base:.3f}' for base in view.baselines)} with all words {view.hidden}"
+            f"{', one text at a time' if len(view.baselines) > 1 else ''}, {view.value:.3f} with them; "
             f"the words below add the difference up to {view.error:.2%} ({view.steps} steps)",
             style="dim",
         ),

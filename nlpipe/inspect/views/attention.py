@@ -139,7 +139,9 @@ def attention(
         check_layer(head, part.weights.shape[1], "head")
     if words:
         readings = {"rows": reading, "columns": reading}
-        parts = [_merged(part, readings if part.kind in ("self", "causal", "encoder") else {}, reading) for part in parts]
+        parts = [
+            _merged(part, readings if part.kind in ("self", "causal", "encoder") else {}, reading) for part in parts
+        ]
     return Attention(model=subject.name, text=text, output=said, parts=tuple(parts), layer=layer, head=head)
 
 

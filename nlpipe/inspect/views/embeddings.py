@@ -97,7 +97,7 @@ def embeddings(
     word: str | None = None,
     nearest: int = 8,
 ) -> Embeddings:
-    """The vectors of the texts' words (`of` words: the default for one text, or with `word`), their tokens, or the texts.
+    """The vectors of the texts' words (`of` words: the default for one text, or with `word`), tokens, or sentences.
 
     With `word`, also how far apart its vectors in two contexts are: the first two places where it stands, in two
     texts or in one. Raises DataError where a text is empty or too long, or the word is not there.

@@ -112,7 +112,7 @@ class Next(View):
         }
 
 
-def next(  # noqa: A001  (the view's name)
+def next(
     model: str | Path | Subject,
     text: str,
     output: str | None = None,
@@ -140,7 +140,9 @@ def next(  # noqa: A001  (the view's name)
     if output is not None and not pair:
         raise UnsupportedError(f"{subject.name} is no encoder-decoder: it has no output beside its text")
     reading = subject.read(text, blank=pair) if pair else prompt(subject, text)
-    place = _place("the first token" if pair else "the next token", next_scores(subject, reading, []), subject, top, draw)
+    place = _place(
+        "the first token" if pair else "the next token", next_scores(subject, reading, []), subject, top, draw
+    )
     written = tuple(write(subject, reading, steps, 4))
     said = subject.wrote([step.chosen.id for step in written])
     if pair:
@@ -184,7 +186,9 @@ def _place(name: str, scores: Floats, subject: Subject, top: int, draw: dict[str
     probabilities = softmax(scores)
     shown = choices(probabilities, max(top, 1), subject.tokenizers.target)
     ids = [choice.id for choice in shown]
-    drawings = [_drawing(f"{key.replace('_', '-')} {value:g}", scores, ids, {key: value}) for key, value in draw.items()]
+    drawings = [
+        _drawing(f"{key.replace('_', '-')} {value:g}", scores, ids, {key: value}) for key, value in draw.items()
+    ]
     return Place(
         name=name,
         candidates=shown,
@@ -197,9 +201,7 @@ def _place(name: str, scores: Floats, subject: Subject, top: int, draw: dict[str
 def _drawing(name: str, scores: Floats, ids: list[int], settings: dict[str, float]) -> Drawing:
     left = drawn(scores, **settings)  # type: ignore[arg-type]
     kept = left > 0
-    return Drawing(
-        name=name, kept=int(kept.sum()), mass=float(softmax(scores)[kept].sum()), probabilities=left[ids]
-    )
+    return Drawing(name=name, kept=int(kept.sum()), mass=float(softmax(scores)[kept].sum()), probabilities=left[ids])
 
 
 def drawn(scores: Floats, *, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0) -> Floats:
@@ -243,9 +245,13 @@ def _blanks(subject: Subject, text: str, top: int, draw: dict[str, float], outpu
         raise UnsupportedError(f"the tokenizer of {subject.name} has no token for a blank")
     reading = subject.read(text, blank=True)
     scores = subject.logits(subject.inputs(reading))[0].numpy() if reading.blanks else None
-    places = () if scores is None else tuple(
-        _place(f"blank {number} of {len(reading.blanks)}", scores[at], subject, top, draw)
-        for number, at in enumerate(reading.blanks, 1)
+    places = (
+        ()
+        if scores is None
+        else tuple(
+            _place(f"blank {number} of {len(reading.blanks)}", scores[at], subject, top, draw)
+            for number, at in enumerate(reading.blanks, 1)
+        )
     )
     return Next(
         model=subject.name,

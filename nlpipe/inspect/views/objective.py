@@ -27,8 +27,8 @@ KINDS = {
     "next": "next-token prediction: each token is asked for, given those before it (Radford et al. 2018)",
     "span": "span corruption: 15 % of the tokens in spans of 3 on average; each span becomes a sentinel, and the "
     "target tells what stood there (Raffel et al. 2020)",
-    "infilling": "text infilling: 30 % of the tokens in spans of Poisson length 3; each span becomes one blank, and the "
-    "target is the whole text (Lewis et al. 2020)",
+    "infilling": "text infilling: 30 % of the tokens in spans of Poisson length 3; each span becomes one blank, and "
+    "the target is the whole text (Lewis et al. 2020)",
     "output": "from a text to another: each token of the output is asked for, given the text and the output before it",
 }
 _OF_FAMILY = {
@@ -137,7 +137,9 @@ def _kind(subject: Subject, kind: str | None, output: str | None) -> str:
     possible = [one for one in _OF_FAMILY[subject.family] if _has_blanks(subject, one)]
     if kind is None:
         if not possible:
-            raise UnsupportedError(f"the tokenizer of {subject.name} has no token for a blank, so nothing can be masked")
+            raise UnsupportedError(
+                f"the tokenizer of {subject.name} has no token for a blank, so nothing can be masked"
+            )
         return "output" if output is not None and "output" in possible else possible[0]
     if kind not in KINDS:
         raise UnsupportedError(f"unknown objective {kind!r}; {suggest(kind, KINDS)}")
@@ -170,18 +172,14 @@ def _masked(subject: Subject, text: str, output: str | None, rng: np.random.Gene
             other = int(rng.integers(len(subject.tokenizers.source.upstream)))
             pieces[at] = plain_pieces([other], subject.tokenizers.source)[0]
     changed = replace(reading, pieces=tuple(pieces))
-    return _Step(
-        input=changed, marks=tuple(marks), target=tuple(reading.pieces[at] for at in chosen), at=tuple(chosen)
-    )
+    return _Step(input=changed, marks=tuple(marks), target=tuple(reading.pieces[at] for at in chosen), at=tuple(chosen))
 
 
 def _next(subject: Subject, text: str, output: str | None, rng: np.random.Generator) -> _Step:
     """Every token but the first."""
     reading = subject.read(text)
     last = len(reading.pieces) - 1
-    return _Step(
-        input=reading, marks=("",) * (last + 1), target=reading.pieces[1:], at=tuple(range(last))
-    )
+    return _Step(input=reading, marks=("",) * (last + 1), target=reading.pieces[1:], at=tuple(range(last)))
 
 
 def _output(subject: Subject, text: str, output: str | None, rng: np.random.Generator) -> _Step:
@@ -210,7 +208,7 @@ def _span(subject: Subject, text: str, output: str | None, rng: np.random.Genera
         target += [sentinel, *(reading.pieces[content[i]] for i in range(start, end))]
         at = end
     rest = [reading.pieces[content[i]] for i in range(at, len(content))]
-    tail = [piece for piece in reading.pieces[content[-1] + 1 :]] if content else []
+    tail = list(reading.pieces[content[-1] + 1 :]) if content else []
     head = list(reading.pieces[: content[0]]) if content else []
     closing = plain_pieces([subject.blanks[len(spans)]], subject.tokenizers.source)
     target += [*closing, *tail]

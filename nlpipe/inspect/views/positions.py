@@ -77,7 +77,7 @@ class Positions(View):
             "other": self.other,
             "words": self.words[shown],
             "of": len(self.words),
-            "moved": plain(self.moved[:, shown].round(4)),
+            "moved": plain(self.moved[:, shown].round(9)),
             "first": first,
         }
 
@@ -172,19 +172,18 @@ def _rotary(subject: Subject) -> Iterator[Scheme]:
         if not name.endswith("inv_freq") or "original" in name:
             continue
         angles = np.arange(SHOWN)[:, None] * buffer.float().numpy()[None, :]
-        yield Scheme(
-            kind="rotary", where=name, explains=KINDS["rotary"], shows="waves", picture=np.cos(angles)
-        )
+        yield Scheme(kind="rotary", where=name, explains=KINDS["rotary"], shows="waves", picture=np.cos(angles))
 
 
 def slopes(heads: int) -> Floats:
     """ALiBi's slope for each head, [heads] (Press et al. 2022, section 3, and their code for other counts than 2^n)."""
     power = 2 ** math.floor(math.log2(heads))
-    first = 2.0 ** (-8 / power * np.arange(1, power + 1))
+    first: Floats = 2.0 ** (-8 / power * np.arange(1, power + 1))
     if power == heads:
         return first
     between = 2.0 ** (-8 / (2 * power) * np.arange(1, 2 * (heads - power) + 1, 2))
-    return np.concatenate([first, between])
+    found: Floats = np.concatenate([first, between])
+    return found
 
 
 def _alibi(subject: Subject) -> Iterator[Scheme]:
@@ -208,7 +207,9 @@ def _alibi(subject: Subject) -> Iterator[Scheme]:
 def _relative(subject: Subject) -> Iterator[Scheme]:
     """Numbers (T5, MPNet) or vectors (DeBERTa) for distances."""
     for name, module in subject.body.named_modules():
-        if hasattr(module, "relative_attention_bias") and isinstance(module.relative_attention_bias, torch.nn.Embedding):
+        if hasattr(module, "relative_attention_bias") and isinstance(
+            module.relative_attention_bias, torch.nn.Embedding
+        ):
             with torch.inference_mode():
                 found = upstream.relative_bias(module, SHOWN)
             if found is not None:

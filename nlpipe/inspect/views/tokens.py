@@ -109,9 +109,7 @@ def _words(text: str) -> Cut:
 
 def _bytes(text: str) -> Cut:
     """Each byte of the text in UTF-8 a token."""
-    owner = {
-        at: index for index, match in enumerate(WORD.finditer(text)) for at in range(match.start(), match.end())
-    }
+    owner = {at: index for index, match in enumerate(WORD.finditer(text)) for at in range(match.start(), match.end())}
     pieces: list[Piece] = []
     own: dict[int, list[int]] = {}
     for at, character in enumerate(text):

@@ -30,7 +30,8 @@ class Deletion:
 
     `share` [points] of the words are hidden: those with the largest attributions first in `ranked` [points]; in
     `random` [points] the mean over 16 random orders, with the standard deviation `spread` [points]. A ranking that
-    says something falls faster than random: `gain` is the mean of `random - ranked` over the points between none and
+    says something falls faster than random (of two texts that are compared, only the first one's words are hidden):
+    `gain` is the mean of `random - ranked` over the points between none and
     all. Samek et al. 2017, "Evaluating the Visualization of What a Deep Neural Network Has Learned"; hidden is what
     `Why.hidden` says.
     """
@@ -47,9 +48,10 @@ class Why(View):
     """An answer and what it rests on, by integrated gradients (Sundararajan et al. 2017).
 
     `attributions` [tokens] and `shares` [units] (the sum over the unit's tokens) say how much each has added to the
-    explained number: they sum to `value - baseline` up to `error`, a share of it. `baseline` is the number with all
-    words hidden. `units` are words, and tokens that belong to none; special tokens take no part. `odds`: the number
-    is log-odds.
+    explained number: they sum to `value - baseline` up to `error`, a share of it. `baselines` has one number, with all
+    words hidden; where two texts are compared it has one for each, hidden while the other stays, and the attributions
+    of each text sum to its own difference. `units` are words, and tokens that belong to none; special tokens take no
+    part; `rows` [units] says which text a unit belongs to. `odds`: the number is log-odds.
     """
 
     what: ClassVar[str] = "why"
@@ -65,7 +67,7 @@ class Why(View):
     shares: Floats
     rows: tuple[int, ...]
     value: float
-    baseline: float
+    baselines: tuple[float, ...]
     error: float
     steps: int
     deletion: Deletion
@@ -84,7 +86,7 @@ class Why(View):
             "rows": self.rows[shown],
             "of": len(self.units),
             "value": self.value,
-            "baseline": self.baseline,
+            "baselines": self.baselines,
             "error": plain(self.error),
             "steps": self.steps,
             "deletion": plain(self.deletion),
@@ -122,7 +124,8 @@ def why(
     chosen = aim(pipe, given, query, rows, target)
     network: Any = pipe.runner
     vectors = Vectors(network.model, pipe.objective, rows, pipe.tokenizers)
-    found = vectors.gradients(chosen.measure, steps=steps, enough=ENOUGH, most=MOST)
+    groups = [[row] for row in range(len(rows))] if chosen.apart else [list(range(len(rows)))]
+    found = vectors.gradients(chosen.measure, groups, steps=steps, enough=ENOUGH, most=MOST)
     pieces, units, owners = _units([row.ids for row in rows], texts, pipe.tokenizers.source)
     flat = np.concatenate([found.attributions[at, : row.length] for at, row in enumerate(rows)])
     shares = np.array([flat[list(unit.pieces)].sum() for unit in units])
@@ -140,19 +143,17 @@ def why(
         shares=shares,
         rows=owners,
         value=found.value,
-        baseline=found.baseline,
+        baselines=found.baselines,
         error=found.error,
         steps=found.steps,
-        deletion=_deletion(vectors, chosen.measure, units, shares, [row.length for row in rows], seed),
+        deletion=_deletion(vectors, chosen.measure, units, shares, [row.length for row in rows], groups[0], seed),
     )
 
 
 def _notes(error: float, steps: int) -> tuple[str, ...]:
     if error <= ENOUGH:
         return ()
-    return (
-        f"after {steps} steps the attributions still miss the explained number by {error:.1%}: take them as rough",
-    )
+    return (f"after {steps} steps the attributions still miss the explained number by {error:.1%}: take them as rough",)
 
 
 def _hidden(tok: Tokenizer) -> str:
@@ -199,15 +200,23 @@ def _within(ids: Sequence[int], part: Sequence[int], start: int) -> int | None:
 
 
 def _deletion(
-    vectors: Vectors, measure: Measure, units: Sequence[Unit], shares: Floats, lengths: Sequence[int], seed: int
+    vectors: Vectors,
+    measure: Measure,
+    units: Sequence[Unit],
+    shares: Floats,
+    lengths: Sequence[int],
+    rows: Sequence[int],
+    seed: int,
 ) -> Deletion:
-    """The curve by rank and by 16 random orders, all measured in a few passes."""
+    """The curve by rank and by 16 random orders over the words of `rows`, all measured in a few passes."""
     starts = np.cumsum([0, *lengths])
     where = {int(starts[row]) + at: (row, at) for row, length in enumerate(lengths) for at in range(length)}
     movable = [
         index
         for index, unit in enumerate(units)
-        if not unit.special and all(bool(vectors.free[where[piece]]) for piece in unit.pieces)
+        if where[unit.pieces[0]][0] in rows
+        and not unit.special
+        and all(bool(vectors.free[where[piece]]) for piece in unit.pieces)
     ]
     rng = np.random.default_rng(seed)
     counts = sorted({round(share * len(movable)) for share in np.linspace(0, 1, POINTS + 1)})

@@ -1,0 +1,122 @@
+"""Translation: a text in another language. Sentence by sentence where it is longer than the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from nlpipe.errors import DataError
+from nlpipe.metrics import Metric
+from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
+from nlpipe.objectives.base import Answer, Generated, Prompt, Query
+from nlpipe.results import Text
+from nlpipe.task import Family, Record, Task, TaskOptions
+from nlpipe_translation.scores import BLEU, CHRF
+
+FIELDS = ("source", "source_lang", "target_lang")
+
+
+class Given(Record):
+    """A text to translate; the languages where rows differ in them, or the model is told them."""
+
+    source: str
+    source_lang: str | None = None
+    target_lang: str | None = None
+
+
+class Translated(Given):
+    """A text with its translation."""
+
+    target: str | None = None
+
+
+class Settings(TaskOptions):
+    """What stands beside `name` in a recipe."""
+
+    source_lang: str | None = Field(
+        None, description="language code of all sources that name none: en_XX, eng_Latn, en"
+    )
+    target_lang: str | None = Field(None, description="language code of all targets that name none")
+    template: str = Field(
+        "{source}",
+        description="what is asked, with {source} in it, also {source_lang} and {target_lang}: T5's 'translate English "
+        "to German: {source}'",
+    )
+    decoder_template: str = Field(
+        "{source}\n=>", description="the same for decoders, which need to see where the text ends"
+    )
+    chat: bool = Field(False, description="put what is asked as the user's turn into the model's chat template")
+    codes: bool = Field(
+        True, description="tell the languages to a model that has tokens for them (mBART, M2M100, NLLB)"
+    )
+
+    @field_validator("template", "decoder_template")
+    @classmethod
+    def _names_the_source(cls, template: str) -> str:
+        return prompts.check(template, FIELDS, needed=["source"])
+
+
+class Translation(Task[Given, Translated, Text, Settings]):
+    """The same in another language."""
+
+    name: ClassVar[str] = "translation"
+    summary: ClassVar[str] = "a text in another language"
+    Input = Given
+    Example = Translated
+    Result = Text
+    Options = Settings
+    metrics: ClassVar[tuple[Metric, ...]] = (BLEU, CHRF)
+    call_options: ClassVar[frozenset[str]] = frozenset({"source_lang", "target_lang"})
+
+    @classmethod
+    def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
+        """Pairs, encoders made into one, and decoders by a prompt."""
+        return {
+            Family.ENCODER: (Seq2SeqText,),
+            Family.DECODER: (CausalText,),
+            Family.ENCODER_DECODER: (Seq2SeqText,),
+        }
+
+    def objective(self, kind: type[Objective]) -> Objective:
+        """One that writes."""
+        return CausalText() if kind is CausalText else Seq2SeqText()
+
+    def query(self, given: Given, objective: Objective) -> Query:
+        """The source in its template; pieces of it where it is too long."""
+        languages = given.source_lang or self.options.source_lang, given.target_lang or self.options.target_lang
+        decoder = isinstance(objective, CausalText)
+        template = self.options.decoder_template if decoder else self.options.template
+        values = {"source": given.source, "source_lang": languages[0], "target_lang": languages[1]}
+        for name in FIELDS[1:]:
+            if f"{{{name}}}" in template and values[name] is None:
+                raise DataError(f"`{name}` is missing, which the prompt names; give it in the row or as task.{name}")
+        filled = prompts.fill(template, {k: v or "" for k, v in values.items()}, {"source": "pieces"})
+        told = self.options.codes and not decoder and any(languages) and f"{{{FIELDS[2]}}}" not in template
+        return Prompt(filled, chat=self.options.chat, languages=languages if told else None)
+
+    def gold(self, example: Translated, objective: Objective) -> str:
+        """The translation. An empty one would teach silence."""
+        if not (example.target or "").strip():
+            raise DataError("`target` is missing or empty")
+        return example.target or ""
+
+    def result(self, answer: Answer, given: Given) -> Text:
+        """The translation; that of all pieces in their order."""
+        assert isinstance(answer, Generated)
+        others = tuple(Text(o.text.strip(), o.ended, o.log_probability) for o in answer.alternatives)
+        return Text(answer.text.strip(), answer.ended, answer.log_probability, others)
+
+    def baselines(self, train: Sequence[Translated], examples: Sequence[Translated]) -> Mapping[str, Sequence[Text]]:
+        """The source as it is: names and numbers are the same in many languages."""
+        return {"source": [Text(example.source, True, None) for example in examples]}
+
+    @classmethod
+    def samples(cls) -> Sequence[Translated]:
+        """Three sentences from English to German."""
+        return (
+            Translated(source="Good morning.", target="Guten Morgen."),
+            Translated(source="Where is the station?", target="Wo ist der Bahnhof?"),
+            Translated(source="The soup is cold.", target="Die Suppe ist kalt.", source_lang="en", target_lang="de"),
+        )
