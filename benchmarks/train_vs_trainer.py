@@ -196,7 +196,8 @@ def main() -> None:
             sys.exit(done.stderr)
         figures[name] = json.loads(line.removeprefix("RESULT "))
         told = "  ".join(f"{key} {value:.4g}" for key, value in figures[name].items())
-        print(f"{given.data} {given.method} {given.epochs} epochs, {given.threads} threads  {name:8}  {told}", flush=True)
+        setup = f"{given.data} {given.method} {given.epochs} epochs, {given.threads} threads"
+        print(f"{setup}  {name:8}  {told}", flush=True)
     if len(figures) == len(CONTENDERS):
         ratio = figures["trainer"]["seconds"] / figures["nlpipe"]["seconds"]
         gap = figures["nlpipe"]["accuracy"] - figures["trainer"]["accuracy"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlpipe.objectives import Objective
     from nlpipe.pipelines import Pipeline, load, pipeline
     from nlpipe.recipe import Recipe
-    from nlpipe.results import Entities, Label, Result, Span
+    from nlpipe.results import Entities, Label, Ranked, Ranking, Result, Similarity, Span
     from nlpipe.running import RunReport, run
     from nlpipe.task import Family, Record, Task, TaskOptions
 
@@ -31,10 +31,13 @@ _LATE = {
     "Metric": "metrics",
     "Objective": "objectives",
     "Pipeline": "pipelines",
+    "Ranked": "results",
+    "Ranking": "results",
     "Recipe": "recipe",
     "Record": "task",
     "Result": "results",
     "RunReport": "running",
+    "Similarity": "results",
     "Span": "results",
     "Task": "task",
     "TaskOptions": "task",
@@ -54,11 +57,14 @@ __all__ = [
     "Objective",
     "Pipeline",
     "PluginError",
+    "Ranked",
+    "Ranking",
     "Recipe",
     "RecipeError",
     "Record",
     "Result",
     "RunReport",
+    "Similarity",
     "Span",
     "Task",
     "TaskOptions",
@@ -72,6 +78,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "inspect":  # a package of its own, so that `nlpipe.inspect.tokens` needs no further import
+        return importlib.import_module("nlpipe.inspect")
     if name not in _LATE:
         raise AttributeError(f"module 'nlpipe' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"nlpipe.{_LATE[name]}"), name)

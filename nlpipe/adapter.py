@@ -39,18 +39,26 @@ def attach(model: nn.Module, settings: Settings, objective: Objective, fresh: Se
     """
     import peft
 
-    head = [] if objective.head is None else head_modules(model)
+    head = [] if objective.outputs is None else head_modules(model)
     keep = sorted({*head, *fresh})
+    # The layer over the vocabulary is mostly the embeddings once more: an update of one would be one of both.
+    exclude = [*keep, *(vocabulary_layers(model) if objective.outputs is None else [])]
     config = peft.LoraConfig(
         task_type=None if own else objective.peft,
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=targets(model, settings.targets, exclude=keep),
+        target_modules=targets(model, settings.targets, exclude=exclude),
         modules_to_save=keep or None,
     )
     adapted: nn.Module = peft.get_peft_model(model, config)
     return adapted
+
+
+def vocabulary_layers(model: Any) -> list[str]:
+    """The names of the layer that scores the vocabulary; empty for a model without one."""
+    layer = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return [name for name, module in model.named_modules() if layer is not None and module is layer]
 
 
 def head_modules(model: Any) -> list[str]:

@@ -192,7 +192,10 @@ def tokenizers(location: Location, config: Any) -> Tokenizers:
         target = Tokenizer(upstream.read_tokenizer(location.folder / TARGET, written.vocab_size), segments=False)
     elif hasattr(source, "spm_target"):  # Marian's: two halves in one
         target = Tokenizer(source, segments=False, writes=True)
-    return Tokenizers(wrapped, target, upstream.decoder_start(location.folder, config))
+    start = upstream.decoder_start(location.folder, config)
+    if len(start) == 1 and target.begins and config.model_type != "encoder-decoder":
+        start = (*start, *target.single.prefix[:1])
+    return Tokenizers(wrapped, target, start)
 
 
 def save_tokenizers(tok: Tokenizers, folder: Path) -> None:
@@ -265,28 +268,35 @@ def load(
 
 
 def prove_open(model: nn.Module, config: Any) -> None:
-    """Raise UnsupportedError unless the first token's state depends on the last token.
+    """Raise UnsupportedError unless a decoder whose config says `is_causal: False` sees both sides, and in order.
 
-    `config.is_causal = False` opens a decoder's attention in transformers where the architecture looks at it (GPT-2,
-    Llama, OPT, BLOOM do; GPT-Neo has a causal buffer of its own). Causal attention gives the last token a weight of
-    exactly 0, so that any difference at all is a proof.
+    transformers opens the attention of GPT-2, Llama, Qwen2, Gemma and OPT by that flag. GPT-Neo has a causal buffer of
+    its own: no state moves with a later token. BLOOM's linear bias depends on the key alone, which says how far away
+    a token is only while all that is seen lies to the left; opened, the same token has the same state at every
+    place. (A bias mirrored to both sides was tried: a token then cannot tell left from right, and a rule about
+    the neighbouring word was not learnt.)
     """
     whole: Any = model
     reader = whole.base if isinstance(model, HeadedModel) else whole.base_model
-    draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(config.vocab_size, (1, 4), generator=draw)
-    other = ids.clone()
-    other[0, -1] = (other[0, -1] + 1) % config.vocab_size
+    one, other, last = torch.randperm(config.vocab_size, generator=torch.Generator().manual_seed(0))[:3].tolist()
     training = model.training
     model.eval()
     with torch.no_grad():
-        one, two = (reader(input_ids=each).last_hidden_state[0, 0] for each in (ids, other))
-    model.train(training)
-    if torch.equal(one, two):
-        raise UnsupportedError(
-            f"transformers cannot open the attention of {config.model_type} to both sides: each token would be judged "
-            "without what follows it. Set model.attention: causal to train it so all the same, or take another model."
+        first, second = (
+            reader(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, 4)).last_hidden_state[0].float()
+            for ids in ([one, other, one, last], [one, other, one, other])
         )
+    model.train(training)
+    if torch.equal(first[0], second[0]):  # a masked token weighs exactly 0
+        fault = "each token would be judged without what follows it"
+    elif torch.allclose(first[0], first[2], rtol=1e-4, atol=1e-5):
+        fault = "no token would know where in the text it stands"
+    else:
+        return
+    raise UnsupportedError(
+        f"the attention of {config.model_type} cannot be opened to both sides with transformers: {fault}. "
+        "Set model.attention: causal to train it as it was pretrained, or take another model."
+    )
 
 
 def _prepare(config: Any, objective: Objective, tok: Tokenizers, labels: tuple[str, ...]) -> None:

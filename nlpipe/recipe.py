@@ -1,6 +1,6 @@
 """Recipes: what to do, as one typed and versioned file. Reading, checking, writing and describing them.
 
-    recipe = read("recipes/ner.yaml", tasks, overrides=["train.epochs=1"])
+    recipe = read("recipes/base.yaml", tasks, overrides=["train.epochs=1"])
     options = check(recipe, tasks)
 
 `tasks` is the registry, name to class, handed in: this module knows no task, no data and no model.

@@ -20,7 +20,7 @@ COMMAND_LINE = Mark("--set", 0)
 
 
 def shipped() -> dict[str, Path]:
-    """The recipes that come with nlpipe: `quickstart/sentiment.yaml` and its file, sorted by name."""
+    """The recipes that come with nlpipe: a name such as `quickstart/NAME.yaml`, and its file, sorted."""
     package = Path(__file__).parent
     # An editable install finds them in the checkout, beside the package.
     folder = next((f for f in (package / "recipes", package.parent / "recipes") if f.is_dir()), None)

@@ -22,9 +22,9 @@ ROWS_PER_STEP = 32
 
 
 class TaskSection(Section):
-    """What the data mean. `task: ner` is short for `task: {name: ner}`."""
+    """What the data mean. `task: NAME` is short for `task: {name: NAME}`."""
 
-    name: Name = Field(examples=["classification"])
+    name: Name = Field(examples=["NAME"])
     """the task, one of `nlpipe tasks`"""
     labels: tuple[Name, ...] | None = Field(None, min_length=1)
     """names of the labels in the order of the model's outputs; null: as found in the training data"""
@@ -226,14 +226,14 @@ class OutputSection(Section):
 class Recipe(Section):
     """All that a run needs to know: made here from Python values, or read from YAML by `nlpipe.recipe.read`.
 
-    `Recipe(task="ner", model={"backbone": "…"}, data={"train": frame}, train={})` takes mappings for sections
+    `Recipe(task="…", model={"backbone": "…"}, data={"train": frame}, train={})` takes mappings for sections
     and raises pydantic's ValidationError; `nlpipe.recipe.build` takes one mapping and raises RecipeError.
     Relative paths in a recipe made in Python are relative to the working directory.
     """
 
     version: Literal[1] = 1
     """the version of this format"""
-    task: TaskSection = Field(examples=["classification"])
+    task: TaskSection = Field(examples=["NAME"])
     """what the data mean"""
     model: ModelSection = Field(examples=[{"backbone": "FacebookAI/roberta-base"}])
     """the pretrained model, and how it is asked"""

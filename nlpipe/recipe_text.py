@@ -162,9 +162,10 @@ def _labels(task: type[Task[Any, Any, Any, Any]]) -> Sequence[str]:
 
 
 def _option(name: str, info: FieldInfo) -> str:
-    """One of the task's settings, behind a # where it has a default."""
+    """One of the task's settings on a line, behind a # where it has a default."""
+    about = " ".join((info.description or "").split())
     if info.is_required():
         example = info.examples[0] if info.examples else None
-        return f"  {to_yaml({name: _plain(example)}, flow=True)[1:-1]}    # {info.description or 'needed'}"
+        return f"  {to_yaml({name: _plain(example)}, flow=True)[1:-1]}    # {about or 'needed'}"
     written = to_yaml({name: _plain(info.get_default(call_default_factory=True))}, flow=True)[1:-1]
-    return f"  # {written:<24} # {info.description or ''}".rstrip(" #")
+    return f"  # {written:<24} # {about}".rstrip(" #")

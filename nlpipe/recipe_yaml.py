@@ -223,7 +223,7 @@ class _Builder:
                 return self._fault(key, node, f"the environment variable {match['name']} is not set; {hint}")
         filled = _VARIABLE.sub(self._filled, text)
         whole = _VARIABLE.fullmatch(text)
-        return _retyped(filled) if whole and whole["name"] and node.style in (None, '"') else filled
+        return _retyped(filled) if whole and node.style in (None, '"') else filled
 
     def _filled(self, match: re.Match[str]) -> str:
         # As in a shell, `:-` also stands in for a variable that is set to nothing.
@@ -247,8 +247,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # PyYAML writes these line breaks as they are, and reads them back as spaces or newlines.
-    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    # Otherwise PyYAML spreads such a text over lines, and does not read all kinds of line breaks back.
+    style = '"' if re.search("[\n\x85\u2028\u2029]", text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
@@ -258,10 +258,10 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.01234
 
 
 def to_yaml(value: Any, *, flow: bool = False) -> str:
-    """Plain values as YAML that `parse` reads back, `${` in values escaped. `flow` gives one line."""
+    """A mapping as YAML that `parse` reads back, `${` in values escaped. `flow` gives one line."""
     settings: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 10**6}
     text = str(yaml.dump(_escaped(value), Dumper=_Dumper, default_flow_style=flow, **settings))
-    return text.removesuffix("...\n").rstrip("\n") if flow else text
+    return text.rstrip("\n") if flow else text
 
 
 def _escaped(value: Any) -> Any:

@@ -108,6 +108,39 @@ class Text(Result):
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Similarity(Result):
+    """How alike two texts are.
+
+    `measure` says what `similarity` is: `cosine` in [-1, 1] or `dot` of two vectors, `score` a number on the
+    scale of the training data (it may fall a little outside), `words` in a baseline.
+    """
+
+    similarity: float
+    measure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A document of a ranking: its id, how alike it is to the query, and its text."""
+
+    id: str
+    similarity: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(Result):
+    """The documents most alike to a query, the best first; equally alike ones in the collection's order."""
+
+    documents: tuple[Ranked, ...]
+    measure: str = "cosine"
+
+    @classmethod
+    def _restore(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"documents": tuple(Ranked(**document) for document in data["documents"])}
+
+
 def to_frame(results: Iterable[Result]) -> pd.DataFrame:
     """One row per result, one column per field."""
     import pandas as pd
@@ -118,7 +151,7 @@ def to_frame(results: Iterable[Result]) -> pd.DataFrame:
 def _plain(value: Any) -> Any:
     if isinstance(value, Result):
         return value.to_dict()
-    if isinstance(value, Span):
+    if isinstance(value, Span | Ranked):
         return {f.name: getattr(value, f.name) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

@@ -1,7 +1,8 @@
 """The files by which sentence-transformers describes a model of vectors: read from anyone's folder, written to ours.
 
 `modules.json` lists the steps, `1_Pooling/config.json` says how states become a vector, `sentence_bert_config.json`
-where texts are cut (or, since version 6, the tokenizer), and `config_sentence_transformers.json` the prompts. Knows no model and no task.
+(since version 6 the tokenizer's own files) where texts are cut, and `config_sentence_transformers.json` the prompts.
+Knows no model and no task.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ class Tokenizer:
     """One tokenizer of transformers, read-only and safe to share between threads.
 
     `segments` says whether the model tells first and second texts apart by token types (BERT does, RoBERTa
-    does not): tokenizers do not say so reliably. `writes` takes the half that a translation model's tokenizer
-    has for what is written (Marian's target.spm).
+    does not): tokenizers do not say so reliably. `writes` takes the half that a tokenizer of two
+    languages has for what is written (Marian's target.spm).
     """
 
     def __init__(self, upstream: Any, *, segments: bool, writes: bool = False) -> None:
@@ -184,6 +184,11 @@ class Tokenizer:
         if code not in known:
             raise DataError(f"unknown language code {code!r}; {suggest(code, sorted(known))}")
         return int(known[code])
+
+    @property
+    def begins(self) -> bool:
+        """Whether every text begins with a token that says nothing (BART's <s>), neither a language nor the target's."""
+        return self._text == "text" and not hasattr(self.upstream, "src_lang") and bool(self.single.prefix)
 
     @property
     def starts_with_language(self) -> bool:

@@ -170,7 +170,7 @@ def generation_config(model: Any, settings: Mapping[str, Any], *, ends: frozense
     import copy
 
     config = copy.deepcopy(model.generation_config)
-    config.max_length = config.min_length = config.forced_bos_token_id = config.forced_eos_token_id = None
+    config.max_length = config.forced_bos_token_id = config.forced_eos_token_id = None
     for name, value in settings.items():
         setattr(config, name, list(value) if isinstance(value, tuple) else value)
     config.forced_bos_token_id = None
@@ -225,13 +225,21 @@ def generate(
     start = inputs.get("decoder_input_ids")
     if start is not None:  # else transformers would put its own start token in front
         config.decoder_start_token_id = start[:, 0].tolist()
-    return model.generate(
-        **inputs,
-        generation_config=config,
-        logits_processor=processors,
-        stopping_criteria=criteria,
-        streamer=streamer,
-    )
+    holders = [model, *([model.get_base_model()] if hasattr(model, "get_base_model") else [])]
+    own = [holder.generation_config for holder in holders]
+    try:
+        for holder in holders:  # transformers fills what we leave out from the model's own, a forced end for one
+            holder.generation_config = config
+        return model.generate(
+            **inputs,
+            generation_config=config,
+            logits_processor=processors,
+            stopping_criteria=criteria,
+            streamer=streamer,
+        )
+    finally:
+        for holder, settings in zip(holders, own, strict=True):
+            holder.generation_config = settings
 
 
 def decoder_start(folder: Path, config: Any) -> tuple[int, ...]:

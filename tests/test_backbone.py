@@ -122,7 +122,7 @@ def test_names_of_nothing(name: str, message: str) -> None:
 
 def test_a_mistyped_folder_is_told_the_nearest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny("bert", folder)
-    with pytest.raises(ArtifactError, match="did you mean .*bert"):
+    with pytest.raises(ArtifactError, match=r"did you mean .*bert"):
         backbone.locate(str(folder / "bret"))
     with pytest.raises(ArtifactError, match="is a file"):
         backbone.locate(str(folder / "bert" / "config.json"))

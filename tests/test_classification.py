@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nlpipe_classification import Classification, Sentiment
-from nlpipe_classification.classification import Labelled, Settings
-from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
 
 from nlpipe import DataError, Label, evaluation
 from nlpipe.objectives import SequenceLabel
 from nlpipe.objectives.base import Probabilities, Text
 from nlpipe.running import run
+from nlpipe_classification import Classification, Sentiment
+from nlpipe_classification.classification import Labelled, Settings
+from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
 from tests.support import TRAIN, Trainings, recipe, tiny
 
 

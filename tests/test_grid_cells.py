@@ -61,6 +61,32 @@ def test_learns_a_rule_and_answers_unseen_rows(
     evidence(TASK, family(architecture), architecture)
 
 
+FEELINGS = ("pos", "NEG")
+
+
+def _sentiment(backbone: Path, out: Path) -> Recipe:
+    """The rule with labels that have to be brought to their one spelling."""
+
+    def rows(count: int, seed: int) -> list[dict[str, str]]:
+        spelt = dict(zip(rules.KEYWORDS, FEELINGS, strict=True))
+        return [{"text": text, "label": spelt[label]} for text, label in rules.first_keyword(count, seed=seed)]
+
+    return recipe(backbone, out, task="sentiment", data={"train": rows(ROWS, 1), "test": rows(100, 2)})
+
+
+@architectures
+def test_sentiment_has_canonical_labels_on_every_architecture(
+    architecture: str, trainings: Trainings, evidence: Callable[[str, str, str], None]
+) -> None:
+    cell = trainings.get(f"{architecture}-sentiment", architecture, _sentiment)
+    assert cell.report.scores is not None
+    assert cell.report.scores.scores["accuracy"] >= 0.9
+    pipe = cell.load()
+    assert pipe.card.labels == ("negative", "positive")
+    assert pipe("ba north be south").label == "positive"
+    evidence("sentiment", family(architecture), architecture)
+
+
 def _shuffled(backbone: Path, out: Path) -> Recipe:
     rows = rules.shuffled(rules.first_keyword(ROWS, seed=1), seed=5)
     return recipe(backbone, out, data={"train": labelled(rows), "test": UNSEEN_ROWS})

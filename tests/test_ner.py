@@ -207,6 +207,8 @@ def test_a_span_that_ends_within_a_word() -> None:
     assert wide.gold(example, OBJECTIVE) == [0, 1]
     assert example.entities == ((6, 10, "x"),)  # scored as it stands
     assert F1.score([said((3, 10, "x"))], [example]) == 0.0
+    both = wide.notes([spans("in NewYork", (6, 10, "x"), (3, 6, "x"))], wide.options)
+    assert [note[:12] for note in both] == ["1 gold spans", "2 gold spans"]  # in whole words they are one
     (note,) = wide.notes([example, spans("a", (0, 1, "x"))], wide.options)
     assert note.startswith("1 gold spans end within a word")
     assert "'York' (x)" in note
@@ -216,11 +218,13 @@ def test_overlapping_spans() -> None:
     text = "University of New York City"
     example = spans(text, (14, 22, "x"), (0, 22, "y-z"), (14, 27, "x"), (0, 22, "x"))
     assert TASK.gold(example, OBJECTIVE) == [1, 2, 2, 2, 0]
-    assert example.chunks == ([Chunk(0, 4, "x")], 3)
+    assert example.chunks == ([Chunk(0, 4, "x")], [(0, 22, "y-z"), (14, 27, "x"), (14, 22, "x")])
+    assert spans("New York City Hall", (0, 8, "x"), (4, 18, "x")).chunks == ([Chunk(1, 4, "x")], [(0, 8, "x")])
     assert len(example.entities) == 4  # all are scored
     assert RECALL.score([said((0, 22, "x"))], [example]) == 0.25
     (note,) = TASK.notes([example], TASK.options)
     assert note.startswith("3 gold spans in 1 rows overlap others")
+    assert "is not learnt: 'University of New York' (y-z)" in note
     twice = spans("a b", (0, 1, "x"), (0, 1, "x"))
     assert "is not learnt: 'a' (x)" in TASK.notes([twice], TASK.options)[0]
     assert TASK.notes([spans("a b", (0, 1, "x"), (2, 3, "x"))], TASK.options) == ()

@@ -159,7 +159,7 @@ def test_damaged_model_folders(model: Path, tmp_path: Path) -> None:
     newer = copy("newer")
     card = json.loads((newer / CARD).read_text())
     (newer / CARD).write_text(json.dumps(card | {"format": 99}))
-    with pytest.raises(ArtifactError, match="format 99.*update nlpipe"):
+    with pytest.raises(ArtifactError, match=r"format 99.*update nlpipe"):
         nlpipe.load(newer)
     broken = copy("broken")
     (broken / CARD).write_text("{")
@@ -168,7 +168,7 @@ def test_damaged_model_folders(model: Path, tmp_path: Path) -> None:
     torn = copy("torn")
     weights = torn / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ArtifactError, match="weights in .* cannot be loaded"):
+    with pytest.raises(ArtifactError, match=r"weights in .* cannot be loaded"):
         nlpipe.load(torn)
     pickled = copy("pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")

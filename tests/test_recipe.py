@@ -32,6 +32,7 @@ class Options(TaskOptions):
     threshold: float = Field(0.5, gt=0, lt=1, description="from which a label holds")
     note: str | None = Field("as found", description="any remark")
     inner: Nested = Nested()
+    prompt: str = Field("Text: {text}\nLabel:", description="what a model\nis told")
 
     @pydantic.model_validator(mode="after")
     def _fit(self) -> Options:
@@ -162,6 +163,7 @@ def test_every_default():
         "data: {test: u}\ntrain: null",
         "data: {test: u}\ntrain: null\nadapter: {}\noutput: {weights: adapter}",
         "data: {train: t}\ntrain: {warmup: 100}",
+        "data: {train: t}\ntrain: {warmup: 0.1}",
         "data: {train: t}\ntrain: {warmup: 0, weight_decay: 0, seed: 0, label_smoothing: 0, micro_batch: 1, clip: 0.1}",
         "data: {train: t}\ntrain: {warmup: 1, class_weights: balanced, learning_rate: 1e-9}",
         "data: {test: u}\nevaluate: {bootstrap: 0, split: test}\nrun: {device: 'cuda:1', threads: 1}",
@@ -254,8 +256,8 @@ def test_scalars(written, value):
 
 
 def test_keys_are_text(run):
-    recipe = run(GOOD + "train: {class_weights: {1: 2, true: 1, null: 0, 010: 3}}\n")
-    assert recipe.train.class_weights == {"1": 2, "true": 1, "null": 0, "010": 3}
+    recipe = run(GOOD + "train: {class_weights: {1: 2, true: 1, null: 0, 010: 3, '<<': 4, '${X}': 5}}\n")
+    assert recipe.train.class_weights == {"1": 2, "true": 1, "null": 0, "010": 3, "<<": 4, "${X}": 5}
 
 
 def test_aliases_repeat_a_value(run):
@@ -408,6 +410,7 @@ PROBLEMS: list[tuple[str, str, str]] = [
     ("train:\n  seed: !!python/name:os.sep x", "line 5 train.seed", "has the tag '!!python/name:os.sep'"),
     ("run: {threads: ! 3}", "line 4 run.threads", "has the tag '!'"),
     ("run: &x {}\ntrain: {<<: *x}", "line 5 train.<<", "merge keys are not read"),
+    ("train: {!!str seed: 1}", "line 4 train.?", "a key must be plain text"),
     ("train: {? [a] : 1}", "line 4 train.?", "a key must be plain text"),
     ("run: {device: '${NO_SUCH}'}", "line 4 run.device", "variable NO_SUCH is not set; set it, or write ${NO_SUCH:-"),
     ("run: {device: '${1x}'}", "line 4 run.device", "'${1x}' is no variable"),
@@ -430,6 +433,7 @@ def test_one_problem(run, text, place, words):
     ("text", "message"),
     [
         ("train: {seed: three}", "must be a whole number, is 'three'"),
+        ("train: {seed: 1.5}", "must be a whole number, is 1.5"),
         ("train: {seed: [1]}", "must be a whole number, is a list"),
         ("train: {seed: -1234567}", "must be at least 0, is -1234567"),
         ("train: {label_smoothing: 1.50}", "must be less than 1, is 1.5"),
@@ -469,12 +473,12 @@ CORE_PROBLEMS: list[tuple[str, str, str]] = [
     # the task and its options
     ("task: nre", "line 1 task.name", "unknown task 'nre'; did you mean 'ner'? installed tasks: needy, ner"),
     ("task: zebra", "line 1 task.name", "unknown task 'zebra'; installed tasks: needy, ner"),
-    ("task: {scheme: bio}", "line 1 task.name", "is missing; say for example `name: classification`"),
+    ("task: {scheme: bio}", "line 1 task.name", "is missing; say for example `name: NAME`"),
     ("task: [ner]", "line 1 task", "must be a mapping of settings, is a list"),
     ("task: {name: ner, sheme: bio}", "line 1 task.sheme", "unknown setting; did you mean 'scheme'?"),
     ("task: {name: ner, lables: [a]}", "line 1 task.lables", "unknown setting; did you mean 'labels'?"),
     ("task: {name: ner, epochs: 1}", "line 1 task.epochs", "did you mean 'train.epochs'?"),
-    ("task: {name: ner, zzz: 1}", "line 1 task.zzz", "known here: scheme, threshold, note, inner, name, labels"),
+    ("task: {name: ner, zzz: 1}", "line 1 task.zzz", "known here: scheme, threshold, note, inner, prompt, name"),
     ("task: {name: ner, options: {scheme: bio}}", "line 1 task.options", "stand beside its name"),
     ("task: {name: ner, scheme: bioe}", "line 1 task.scheme", "or 'bioes', is 'bioe'; did you mean"),
     ("task:\n  name: ner\n  threshold: 2", "line 3 task.threshold", "must be less than 1, is 2"),
@@ -543,7 +547,7 @@ def test_one_problem_in_task_model_or_data(run, text, place, words):
     [
         ("task: ner\nmodel: {backbone: x}", "data", "is missing; say for example `data: {train: data/train.jsonl"),
         ("task: ner\ndata: {test: u}", "model", "is missing"),
-        ("model: {backbone: x}\ndata: {test: u}", "task", "is missing; say for example `task: classification`"),
+        ("model: {backbone: x}\ndata: {test: u}", "task", "is missing; say for example `task: NAME`"),
         ("task: ner\nmodel: {backbone: x}\ndata: {train: t}", "evaluate", "has no rows to score"),
         ("task: ner\nmodel: {backbone: x}\ndata: {test: t}\ntrain: {}", "train", "has no rows to learn from"),
     ],
@@ -1012,13 +1016,14 @@ def test_what_is_dumped_is_read_back(tmp_path, described):
 
 def test_dump_writes_paths_that_hold_anywhere(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = {"train": {"path": "t.csv"}, "test": "u.csv", "validation": 0.25}
+    data = {"train": {"path": "t.csv", "format": "tsv"}, "test": "u.csv", "validation": 0.25}
     recipe = Recipe(task="ner", model={"backbone": "./m"}, data=data)
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/a.yaml").write_text(dump(recipe))
     again = read(tmp_path / "deep/a.yaml", TASKS)
     assert (again.model.backbone, again.data.test) == (str(tmp_path / "m"), str(tmp_path / "u.csv"))
-    assert (again.data.train.path, again.data.validation) == (str(tmp_path / "t.csv"), 0.25)
+    assert again.data.train == recipes.FileSource(path=str(tmp_path / "t.csv"), format="tsv")
+    assert again.data.validation == 0.25
 
 
 def test_the_files_of_a_collection_are_paths_too(run, tmp_path, monkeypatch):
@@ -1030,6 +1035,14 @@ def test_the_files_of_a_collection_are_paths_too(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = Recipe(task="ner", model={"backbone": "x"}, data={"test": {**placed, "corpus": "c.jsonl"}})
     assert run(dump(made)).data.test == recipe.data.test
+
+
+def test_dump_writes_text_as_it_is_and_on_one_line(run):
+    text = "naïve ${X} " * 40
+    recipe = build({"task": {"name": "ner", "note": text}, **BARE, "run": {"device": "1e5"}}, TASKS)
+    assert "  note: '" + text.replace("${", "$${") + "'\n" in dump(recipe)
+    assert run(dump(recipe)).task.options == {"note": text}
+    assert run(dump(recipe)).run.device == "1e5"
 
 
 def test_dump_keeps_the_order_of_sections_and_writes_all_settings(run):
@@ -1152,7 +1165,10 @@ def test_a_template_is_a_recipe(run, task, family):
         ]
         kept = [line for line in text.splitlines() if not line.startswith("  #")]
         task_at = kept.index("  name: ner") + 1
-        assert check(run("\n".join(kept[:task_at] + options[:4] + kept[task_at:])), TASKS) == Options()
+        assert (
+            check(run("\n".join(kept[:task_at] + options[: len(Options.model_fields)] + kept[task_at:])), TASKS)
+            == Options()
+        )
     else:
         assert recipe.task.options == {"corpus": "a: b"}
         assert "\n  # limits: [1, 2]\n" in text

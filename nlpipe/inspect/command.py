@@ -35,13 +35,14 @@ def run(
     function = getattr(package, what)
     settings = _settings(what, function, changes)
     first = int(settings.pop("first", 1))
-    if first < 1:
-        raise DataError(f"first must be at least 1, is {first}: tokens are counted from 1")
-    return function(package.load(model, offline=offline), *_texts(what, function, texts), **settings), first
+    found: View = function(package.load(model, offline=offline), *_texts(what, function, texts), **settings)
+    found.check_first(first)
+    return found, first
 
 
 def render(view: View, *, first: int = 1) -> RenderableType:
     """The view for a terminal."""
+    view.check_first(first)
     drawing = importlib.import_module(f"nlpipe.inspect.terminal.{view.what}")
     found: RenderableType = drawing.render(view, first)
     return found

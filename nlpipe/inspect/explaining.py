@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +138,8 @@ def _span(pipe: Pipeline, given: Any, query: Any, rows: Sequence[Row], target: s
     start, end = _logits(pipe, rows, "start")[0], _logits(pipe, rows, "end")[0]
     pair = start[:, None] + end[None, :]
     allowed = torch.ones_like(pair).triu().bool()
-    free = [at for at, inner in enumerate(_in_context(rows[0])) if inner]
+    special = set(pipe.tokenizers.source.upstream.all_special_ids)
+    free = [at for at, inner in enumerate(_in_context(rows[0], special)) if inner]
     if free:
         inside = torch.zeros(len(start), dtype=torch.bool)
         inside[free] = True
@@ -152,9 +153,11 @@ def _span(pipe: Pipeline, given: Any, query: Any, rows: Sequence[Row], target: s
     return Aim(repr(answer.text), "the log-odds of its first token and of its last one, added", measure, odds=False)
 
 
-def _in_context(row: Row) -> list[bool]:
-    """Which tokens an answer may stand in: the second segment, where the row has segments."""
-    return [kind == 1 for kind in row.types] if row.types and 1 in row.types else []
+def _in_context(row: Row, special: Collection[int]) -> list[bool]:
+    """Which tokens an answer may stand in: the second segment, where the row has segments; never special ones."""
+    if not row.types or 1 not in row.types:
+        return []
+    return [kind == 1 and token not in special for kind, token in zip(row.types, row.ids, strict=True)]
 
 
 def _likeness(pipe: Pipeline, query: Any, rows: Sequence[Row], target: str | None) -> Aim:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
-
-from nlpipe.errors import DataError
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -43,20 +42,17 @@ HEADINGS = {
 }
 
 
-def page(view: Any, *, first: int = 1) -> str:
-    """The page of a view. Raises DataError where `first` is not a number of a token, from 1."""
-    if first < 1:
-        raise DataError(f"first must be at least 1, is {first}: tokens are counted from 1")
-    heading = HEADINGS[view.what]
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in view.notes)
+def page(what: str, model: str, notes: Iterable[str], picture: Mapping[str, Any]) -> str:
+    """The page of a view's picture."""
+    heading = HEADINGS[what]
     return _PAGE.format(
-        title=escape(f"{heading} · {view.model}"),
+        title=escape(f"{heading} · {model}"),
         heading=escape(heading),
-        model=escape(view.model),
-        notes=notes,
+        model=escape(model),
+        notes="".join(f'<p class="note">{escape(note)}</p>' for note in notes),
         style=_asset("page.css"),
-        script=f"{_asset('page.js')}\n{_asset(view.what + '.js')}",
-        data=_embedded(view.picture(first)),
+        script=f"{_asset('page.js')}\n{_asset(what + '.js')}",
+        data=_embedded(picture),
     )
 
 

@@ -211,18 +211,19 @@ def _with_blanks(text: str, tok: Tokenizer, blank: Sequence[int]) -> tuple[list[
     """Pieces with blanks where the text has `___` or the tokenizer's own word for one."""
     own = [str(name) for name in tok.upstream.convert_ids_to_tokens(list(dict.fromkeys(blank)))]
     borders = re.compile("|".join([BLANK.pattern, *map(re.escape, own)]))
+    known = getattr(tok.upstream, "added_tokens_decoder", {})
+    takes_space = bool(getattr(known.get(blank[0]), "lstrip", False))  # RoBERTa's mask takes the space before it
     pieces: list[Piece] = []
     blanks: list[int] = []
     at = 0
     for match in borders.finditer(text):
-        # The space before a blank belongs to it (RoBERTa's mask token takes it, and no other piece wants it).
-        pieces += _pieces(text[at : match.start()].rstrip(), tok, at) if text[at : match.start()].strip() else []
+        before = text[at : match.start()]
+        pieces += _pieces(before.rstrip() if takes_space else before, tok, at)
         token = _special(blank[min(len(blanks), len(blank) - 1)], tok)
         blanks.append(len(pieces))
         pieces.append(replace(token, start=match.start(), end=match.end()))
         at = match.end()
-    if text[at:].strip():
-        pieces += _pieces(text[at:], tok, at)
+    pieces += _pieces(text[at:], tok, at)
     return pieces, blanks
 
 

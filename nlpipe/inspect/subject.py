@@ -142,15 +142,15 @@ class Subject:
                 "attention work without."
             )
 
-    @property
+    @cached_property
     def blanks(self) -> tuple[int, ...]:
         """The ids that stand for a blank: the mask token, or T5's sentinels; empty where there is none."""
         tok = self.tokenizers.source.upstream
         if tok.mask_token_id is not None:
             return (int(tok.mask_token_id),)
-        names = [f"<extra_id_{index}>" for index in range(100)]
-        ids = [tok.convert_tokens_to_ids(name) for name in names if name in tok.get_vocab()]
-        return tuple(int(one) for one in ids)
+        known = tok.get_vocab()
+        names = (f"<extra_id_{index}>" for index in range(100))
+        return tuple(known[name] for name in names if name in known)
 
     def read(self, text: str, *, blank: bool = False) -> Reading:
         """The text as the model reads it. Raises DataError for an empty text or one longer than its window."""

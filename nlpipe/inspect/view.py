@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nlpipe.errors import DataError
+
 PICTURE = 200
 """The most tokens (or words) that a picture draws; more could not be told apart. The result itself has them all."""
 
@@ -35,6 +37,20 @@ class View:
         """`to_dict` as text."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
 
+    @property
+    def size(self) -> int:
+        """How many tokens (or words) there are to be shown."""
+        raise NotImplementedError
+
+    def picture(self, first: int) -> dict[str, Any]:
+        """What a page draws, as JSON values: up to PICTURE tokens from the first (counted from 1)."""
+        raise NotImplementedError
+
+    def check_first(self, first: int) -> None:
+        """Raise DataError where there is no token of this number, counted from 1."""
+        if not 1 <= first <= max(self.size, 1):
+            raise DataError(f"first is {first}, and there are {self.size} tokens or words to show, counted from 1")
+
     def to_html(self, *, first: int = 1) -> str:
         """One self-contained page: no network, no font, no script from elsewhere.
 
@@ -43,7 +59,8 @@ class View:
         """
         from nlpipe.inspect.html import page
 
-        return page(self, first=first)
+        self.check_first(first)
+        return page(self.what, self.model, self.notes, self.picture(first))
 
     def _repr_html_(self) -> str:
         """For notebooks: the page in a frame of its own, so that its styles stay inside."""

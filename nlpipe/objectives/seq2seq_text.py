@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Seq2SeqText(TextObjective):
     """The encoder reads the prompt, the decoder writes the answer.
 
-    What the decoder reads is the answer shifted by us, behind the start token and the token that every answer of
-    the model begins with (BART's <s>, a language of mBART, M2M100 or NLLB): these are given, not learnt. An
-    encoder alone becomes a pair (`nlpipe.pairs`).
+    What the decoder reads is the answer shifted by us, behind its start token. The token that every answer of the
+    model begins with (BART's <s>, a language of mBART-50, M2M100 or NLLB) is learnt as transformers' own training
+    does, and given when an answer is written or judged. An encoder alone becomes a pair (`nlpipe.pairs`).
     """
 
     head: ClassVar[str] = "Seq2SeqLM"
@@ -35,9 +35,9 @@ class Seq2SeqText(TextObjective):
         return layout.lay(tok.source.encode(text).ids)[0]
 
     def answer_ids(self, query: Prompt, answer: str, tok: Tokenizers, *, ended: bool) -> list[int]:
-        """The target's ids, with the end token where it is learnt."""
+        """The target's ids; those to be learnt with the tokens that answers begin and end with."""
         ids = tok.target.encode(answer).ids
-        return [*ids, tok.target.end_id] if ended else ids
+        return [*self._start(query, tok)[1:], *ids, tok.target.end_id] if ended else ids
 
     def answer_limit(self, tok: Tokenizers) -> int:
         """As long as what is read at once, without what the decoder is given."""
@@ -54,6 +54,8 @@ class Seq2SeqText(TextObjective):
     def row(self, context: Context, answer: list[int] | None, place: Place, query: Prompt, tok: Tokenizers) -> Row:
         """The source, with the target beside it."""
         start = self._start(query, tok)
+        if answer is not None and place.choice is None:
+            start = start[:1]  # what follows it is part of what is learnt
         beside = len(start) + len(answer or [])
         return Row(ids=context.ids, target=answer, place=replace(place, start=start), beside=beside)
 

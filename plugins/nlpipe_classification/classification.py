@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from nlpipe.errors import DataError, suggest
+from nlpipe.errors import DataError, UnsupportedError, suggest
 from nlpipe.metrics import Metric
-from nlpipe.objectives import Objective, SequenceLabel
-from nlpipe.objectives.base import Answer, Probabilities, Query, Text
+from nlpipe.objectives import CausalText, Objective, Seq2SeqText, SequenceLabel, prompts
+from nlpipe.objectives.base import Answer, Likelihoods, Probabilities, Prompt, Query, Text
 from nlpipe.results import Label
 from nlpipe.task import Family, Record, Task, TaskOptions
 from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
@@ -47,6 +47,19 @@ class Settings(TaskOptions):
         lt=1,
         description="probability from which a label holds, if multi_label; tuned on validation",
     )
+    template: str = Field(
+        "{text}\nLabel:", description="what a model that writes is asked, with {text}, before the label as its answer"
+    )
+    pair_template: str = Field(
+        "{text}\n{text_pair}\nLabel:", description="the same for a pair, with {text} and {text_pair}"
+    )
+    words: dict[str, str] = Field({}, description="what a label is called in the answer, where not by its name")
+
+    @field_validator("template", "pair_template")
+    @classmethod
+    def _names_the_texts(cls, template: str, info: ValidationInfo) -> str:
+        fields = ["text"] if info.field_name == "template" else ["text", "text_pair"]
+        return prompts.check(template, fields, needed=fields)
 
 
 class Classification(Task[Question, Labelled, Label, Settings]):
@@ -62,23 +75,47 @@ class Classification(Task[Question, Labelled, Label, Settings]):
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
-        """A head over the sequence, in every family."""
-        return dict.fromkeys(Family, (SequenceLabel,))
+        """A head over the sequence, in every family; else, of models that write, how likely each label's words are."""
+        return {
+            Family.ENCODER: (SequenceLabel,),
+            Family.DECODER: (SequenceLabel, CausalText),
+            Family.ENCODER_DECODER: (SequenceLabel, Seq2SeqText),
+        }
 
     def objective(self, kind: type[Objective]) -> Objective:
-        """One label among all, or each label by itself."""
+        """One label among all, or each label by itself; the latter needs a head."""
+        if kind in {CausalText, Seq2SeqText}:
+            if self.options.multi_label:
+                raise UnsupportedError(
+                    f"task.multi_label: as {kind.__name__} one label is written; set model.objective: SequenceLabel"
+                )
+            return CausalText() if kind is CausalText else Seq2SeqText()
         return SequenceLabel(labels=self.labels, kind="multi" if self.options.multi_label else "single")
 
     def query(self, given: Question, objective: Objective) -> Query:
-        """The text as it is."""
-        return Text(given.text, given.text_pair)
+        """The text as it is; of a model that writes, which label's words follow it."""
+        if isinstance(objective, SequenceLabel):
+            return Text(given.text, given.text_pair)
+        if not self.labels:
+            raise DataError("a model that writes must be told the labels: nlpipe.pipeline(…, labels=[…])")
+        pair = given.text_pair is not None
+        template = self.options.pair_template if pair else self.options.template
+        values = {"text": given.text, "text_pair": given.text_pair or ""}
+        # Of a pair neither text can be read in pieces: what is asked is how they stand to each other.
+        segments = prompts.fill(template, values, {"text": "end" if pair else "pieces"})
+        return Prompt(segments, choices=tuple(map(self._word, self.labels)))
 
-    def gold(self, example: Labelled, objective: Objective) -> int | list[int]:
-        """The label's index, or the indices of all labels."""
+    def _word(self, label: str) -> str:
+        return self.options.words.get(label, label)
+
+    def gold(self, example: Labelled, objective: Objective) -> int | list[int] | str:
+        """The label's index, or the indices of all labels; its words for a model that writes."""
         self._check(example)
         for name in example.names:
             if name not in self.labels:
                 raise DataError(f"label {name!r} does not occur in training; {suggest(name, self.labels)}")
+        if not isinstance(objective, SequenceLabel):
+            return self._word(example.names[0])
         indices = [self.labels.index(name) for name in example.names]
         return indices if self.options.multi_label else indices[0]
 
@@ -93,8 +130,7 @@ class Classification(Task[Question, Labelled, Label, Settings]):
 
     def result(self, answer: Answer, given: Question) -> Label:
         """The likeliest label, with all probabilities."""
-        assert isinstance(answer, Probabilities)
-        values = [float(value) for value in answer.values]
+        values = _shares(answer) if isinstance(answer, Likelihoods) else _values(answer)
         scores = dict(zip(self.labels, values, strict=True))
         best = max(scores, key=scores.__getitem__)
         if not self.options.multi_label:
@@ -149,3 +185,17 @@ class Classification(Task[Question, Labelled, Label, Settings]):
             raise DataError("no training row has any label")
         numbers = all(name.lstrip("-").isdigit() for name in found)
         return tuple(sorted(found, key=int if numbers else str))
+
+
+def _values(answer: Answer) -> list[float]:
+    assert isinstance(answer, Probabilities)
+    return [float(value) for value in answer.values]
+
+
+def _shares(answer: Likelihoods) -> list[float]:
+    """The labels' likelihoods as shares of their sum; the mean over the pieces of a long text."""
+    import numpy as np
+
+    values = answer.log_probabilities
+    shares = np.exp(values - values.max(axis=1, keepdims=True))
+    return [float(share) for share in (shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)]

@@ -119,16 +119,19 @@ class TaggedText(PlainText):
         return tuple(p.given if p.inside else (*_hull(self.words, p.chunk), p.chunk.type) for p in self.placed)
 
     @cached_property
-    def chunks(self) -> tuple[list[Chunk], int]:
-        """The entities that can be learnt word by word, and how many cannot because they overlap one of these.
+    def chunks(self) -> tuple[list[Chunk], list[Entity]]:
+        """The entities that can be learnt word by word, and those that cannot because they overlap one of these.
 
         Of overlapping entities the longest is learnt, of equally long ones the first.
         """
         kept: list[Chunk] = []
-        for chunk in sorted((p.chunk for p in self.placed), key=lambda c: (c.first - c.last, c)):
+        left: list[Entity] = []
+        for chunk, given, _ in sorted(self.placed, key=lambda p: (p.chunk.first - p.chunk.last, p)):
             if all(chunk.last <= other.first or other.last <= chunk.first for other in kept):
                 kept.append(chunk)
-        return sorted(kept), len(self.placed) - len(kept)
+            else:
+                left.append(given)
+        return sorted(kept), left
 
 
 def _span_problems(name: str, span: Marked, text: str) -> Iterator[str]:

@@ -175,19 +175,14 @@ def _repairs(examples: Sequence[TaggedText], options: EntityOptions) -> str:
 
 
 def _overlaps(examples: Sequence[TaggedText]) -> str:
-    dropped = [(example, count) for example in examples if (count := example.chunks[1])]
+    dropped = [(example, left) for example in examples if (left := example.chunks[1])]
     if not dropped:
         return ""
-    first = dropped[0][0]
-    lost = next(p.given for p in first.placed if p.chunk not in first.chunks[0] or _twice(first, p.given))
+    example, ((start, end, label), *_) = dropped[0]
     return (
-        f"{sum(count for _, count in dropped)} gold spans in {len(dropped)} rows overlap others; the longest of them "
-        f"are learnt, all are scored. The first that is not learnt: {first.whole[lost[0] : lost[1]]!r} ({lost[2]})"
+        f"{sum(len(left) for _, left in dropped)} gold spans in {len(dropped)} rows overlap others; the longest "
+        f"are learnt, all are scored. The first that is not learnt: {example.whole[start:end]!r} ({label})"
     )
-
-
-def _twice(example: TaggedText, entity: tuple[int, int, str]) -> bool:
-    return [placed.given for placed in example.placed].count(entity) > 1
 
 
 def _widened(examples: Sequence[TaggedText]) -> str:

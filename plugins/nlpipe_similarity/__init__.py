@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nlpipe import Task, hookimpl
-from nlpipe_similarity.answers import Ranked, Ranking, Similarity
+from nlpipe.results import Ranked, Ranking, Similarity
 from nlpipe_similarity.collections import cluster, mine_paraphrases, rerank
 from nlpipe_similarity.pairs import Pairs
 from nlpipe_similarity.retrieval import Retrieval

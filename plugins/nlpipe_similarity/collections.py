@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from nlpipe.errors import UnsupportedError
-from nlpipe_similarity.answers import Ranked, Ranking
+from nlpipe.results import Ranked, Ranking
 from nlpipe_similarity.vectors import alike
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from nlpipe.metrics import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nlpipe_similarity.answers import Similarity
+    from nlpipe.results import Similarity
     from nlpipe_similarity.pairs import ScoredPair
 
 

@@ -14,8 +14,8 @@ from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import Embedding, Objective, SequenceLabel
 from nlpipe.objectives.base import Answer, Probabilities, Query, Text, Texts, Vectors
+from nlpipe.results import Similarity
 from nlpipe.task import Family, Record, Task
-from nlpipe_similarity.answers import Similarity
 from nlpipe_similarity.correlation import PEARSON, SPEARMAN
 from nlpipe_similarity.vectors import VectorOptions, alike, embedding
 
@@ -113,8 +113,8 @@ class Pairs(Task[Pair, ScoredPair, Similarity, PairOptions]):
         low, high = self.options.scale
         if not low <= example.score <= high:
             raise DataError(
-                f"`score` is {example.score:g}, outside the range from {low:g} to {high:g}; set task.scale to the range "
-                "of all rows, or mend the row"
+                f"`score` is {example.score:g}, outside the range from {low:g} to {high:g}; set task.scale to the "
+                "range of all rows, or mend the row"
             )
         return (example.score - low) / (high - low)
 

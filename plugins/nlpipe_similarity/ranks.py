@@ -15,7 +15,7 @@ from nlpipe.metrics import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nlpipe_similarity.answers import Ranking
+    from nlpipe.results import Ranking
     from nlpipe_similarity.retrieval import JudgedSearch
 
 DEPTH = 10

@@ -16,8 +16,8 @@ from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import Embedding, Objective
 from nlpipe.objectives.base import Answer, Query, Texts, Vectors
+from nlpipe.results import Ranked, Ranking
 from nlpipe.task import Family, Record, Task
-from nlpipe_similarity.answers import Ranked, Ranking
 from nlpipe_similarity.ranks import MRR, NDCG, RECALL
 from nlpipe_similarity.vectors import VectorOptions, alike, embedding
 

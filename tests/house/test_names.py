@@ -14,8 +14,9 @@ from .source import CORE, modules
 # compat names the tasks of transformers 4, and the test kit makes data for ours.
 EXEMPT = {"compat", "testing"}
 
-# Words that the design gives to the core as well: the recipe's section `generation:`, transformers' GenerationConfig.
-SHARED = {"generation"}
+# Words that the design gives to the core as well: the recipe's section `generation:`, transformers' GenerationConfig,
+# and the field of a result that says how alike texts are.
+SHARED = {"generation", "similarity"}
 
 # Not comments: they are no behaviour, and some explain themselves by a task.
 READ = {tokenize.NAME, tokenize.STRING, *(getattr(tokenize, name, -1) for name in ("FSTRING_MIDDLE",))}

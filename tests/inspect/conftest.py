@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,25 @@ def upstream_model(folder: Callable[[str], Path]) -> Callable[..., Any]:
         return loader.from_pretrained(folder(architecture), dtype=torch.float32, **options).eval()
 
     return open_one
+
+
+@pytest.fixture(scope="session")
+def artifact(folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that trained an adapter on the tiny BERT, for two labels."""
+    import nlpipe
+    from nlpipe.recipe import Recipe
+
+    root = tmp_path_factory.mktemp("trained")
+    rows = [{"text": f"{word} {word}", "label": label} for word, label in (("tree", "a"), ("dog", "b"))] * 8
+    (root / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    recipe = {
+        "version": 1,
+        "task": "classification",
+        "model": {"backbone": str(folder("bert"))},
+        "adapter": {"method": "lora", "r": 2},
+        "data": {"train": str(root / "rows.jsonl"), "test": str(root / "rows.jsonl")},
+        "train": {"epochs": 1, "batch_size": 8},
+        "output": {"dir": str(root / "run"), "weights": "adapter"},
+    }
+    assert nlpipe.run(Recipe.model_validate(recipe)).finished
+    return root / "run"

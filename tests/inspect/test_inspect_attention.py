@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,30 +164,10 @@ def test_the_output_may_be_given(g2p: Subject) -> None:
     assert cross.rollout is None
 
 
-def test_an_artifact_is_looked_at_as_it_answers(tmp_path: Any, folder: Callable[[str], Any]) -> None:
-    """A model that nlpipe wrote, by its folder and by its run's folder."""
-    import nlpipe
-    from nlpipe.recipe import Recipe
-
-    rows = [{"text": f"{word} {word}", "label": label} for word, label in (("tree", "a"), ("dog", "b"))] * 8
-    data = tmp_path / "rows.jsonl"
-    import json
-
-    data.write_text("\n".join(json.dumps(row) for row in rows))
-    recipe = Recipe.model_validate(
-        {
-            "version": 1,
-            "task": "classification",
-            "model": {"backbone": str(folder("bert"))},
-            "adapter": {"method": "lora", "r": 2},
-            "data": {"train": str(data), "test": str(data)},
-            "train": {"epochs": 1, "batch_size": 8},
-            "output": {"dir": str(tmp_path / "run"), "weights": "adapter"},
-        }
-    )
-    assert nlpipe.run(recipe).finished
-    by_run, by_model = attention(tmp_path / "run", TEXT), attention(tmp_path / "run" / "model", TEXT)
+def test_an_artifact_is_looked_at_as_it_answers(artifact: Path, folder: Callable[[str], Path]) -> None:
+    """A model that nlpipe wrote, by its folder and by its run's folder; its adapter takes part."""
+    by_run, by_model = attention(artifact, TEXT), attention(artifact / "model", TEXT)
     np.testing.assert_array_equal(by_run.parts[0].weights, by_model.parts[0].weights)
     pure = attention(folder("bert"), TEXT).parts[0].weights
-    assert np.abs(by_run.parts[0].weights - pure).max() > 1e-7, "the adapter takes part"
+    assert np.abs(by_run.parts[0].weights - pure).max() > 1e-7
     np.testing.assert_allclose(by_run.parts[0].weights, pure, atol=0.2)

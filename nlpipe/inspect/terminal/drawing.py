@@ -10,8 +10,6 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from nlpipe.errors import DataError
-
 SHADES = " ░▒▓█"
 LABEL = 12  # the widest label beside a matrix
 TALL = 8  # the tallest label above one
@@ -28,10 +26,9 @@ def show(item: RenderableType, width: int | None = None) -> None:
 def span(first: int, count: int, room: int, what: str) -> tuple[slice, str]:
     """What of `count` things is shown from the first (counted from 1), and a line that says so; empty if all are.
 
-    Raises DataError where `first` is beyond them.
+    A `first` beyond them (a text's other side may be longer) shows the last one.
     """
-    if first > max(count, 1):
-        raise DataError(f"first is {first}, and there are {count} {what}")
+    first = max(1, min(first, count))
     end = min(count, first - 1 + room)
     said = "" if first == 1 and end == count else f"{what} {first}–{end} of {count}"
     return slice(first - 1, end), said
@@ -82,8 +79,8 @@ class Heat:
         """As many columns as fit."""
         beside = min(LABEL, max(map(cell_len, self.rows), default=1))
         room = max(1, (options.max_width - beside - 1) // 2)
-        across, said = span(min(self.first, len(self.columns)), len(self.columns), room, f"{self.what}s across")
-        down, said_down = span(min(self.first, len(self.rows)), len(self.rows), 48, f"{self.what}s down")
+        across, said = span(self.first, len(self.columns), room, f"{self.what}s across")
+        down, said_down = span(self.first, len(self.rows), 48, f"{self.what}s down")
         yield from _headings(self.columns[across], beside)
         for label, values in zip(self.rows[down], self.matrix[down], strict=True):
             yield Text(f"{fit(label, beside)} " + "".join(2 * self._shade(value) for value in values[across]))

@@ -42,7 +42,7 @@ def render(view: Embeddings, first: int) -> RenderableType:
 
 
 def _nearest(view: Embeddings, first: int) -> RenderableType:
-    shown, said = span(min(first, len(view.items)), len(view.items), 24, view.of)
+    shown, said = span(first, len(view.items), 24, view.of)
     made = table(view.of[:-1], "nearest")
     for item, near in zip(view.items[shown], view.nearest[shown], strict=True):
         made.add_row(fit(item.label, 20).rstrip(), "  ".join(f"{one.piece} {one.cosine:.2f}" for one in near[:4]))
@@ -59,7 +59,7 @@ def _contexts(view: Embeddings) -> RenderableType:
 
 def _plane(points: np.ndarray, labels: list[str], first: int) -> RenderableType:
     """Labels where their points lie; a label that would cover another is left out, and counted."""
-    shown, said = span(min(first, len(labels)), len(labels), 40, "points")
+    shown, said = span(first, len(labels), 40, "points")
     places, names = points[shown, :2], labels[shown]
     low, wide = places.min(axis=0), np.ptp(places, axis=0)
     grid = [[" "] * WIDE for _ in range(HIGH)]

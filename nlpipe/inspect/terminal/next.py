@@ -26,12 +26,12 @@ def render(view: Next, first: int) -> RenderableType:
 
 
 def _place(place: Place) -> RenderableType:
-    names = [drawing.name for drawing in place.drawings]
+    names = [drawing.name.replace("temperature", "temp.") for drawing in place.drawings]
     made = table("token", "softmax", "", *names, right=(1, *range(3, 3 + len(names))))
     for at, choice in enumerate(place.candidates):
         left = [drawing.probabilities[at] for drawing in place.drawings]
         drawn = ["cut" if value == 0 else f"{value:.1%}" for value in left]
-        made.add_row(choice.label, f"{choice.probability:.2%}", bar(choice.probability, 12), *drawn)
+        made.add_row(choice.label, f"{choice.probability:.2%}", bar(choice.probability, 10), *drawn)
     kept = [f"{drawing.kept:,} left ({drawing.mass:.0%})" for drawing in place.drawings]
     made.add_row("", "", "", *kept, style="dim")
     return stack(title(place.name, f"{place.entropy:.2f} bits of uncertainty"), made, Text())
@@ -55,7 +55,7 @@ def _runners(step: Step) -> str:
 
 
 def _surprise(found: Surprise, first: int) -> RenderableType:
-    shown, said = span(min(first, len(found.pieces)), len(found.pieces), 64, "tokens")
+    shown, said = span(first, len(found.pieces), 64, "tokens")
     made = table("token", "bits", "", right=(1,))
     for piece, bits in zip(found.pieces[shown], found.bits[shown], strict=True):
         if not np.isnan(bits):

@@ -18,7 +18,7 @@ STYLES = {"blank": "reverse", "random": "reverse italic", "kept": "underline"}
 
 def render(view: Objective, first: int) -> RenderableType:
     """The input with what was changed, and each target with its loss."""
-    shown, said = span(min(first, len(view.input)), len(view.input), 200, "tokens")
+    shown, said = span(first, len(view.input), 200, "tokens")
     line = Text()
     for piece, mark in zip(view.input[shown], view.marks[shown], strict=True):
         line.append(piece.label, style=STYLES.get(mark, ""))
@@ -39,7 +39,7 @@ def render(view: Objective, first: int) -> RenderableType:
 
 
 def _targets(view: Objective, first: int) -> RenderableType:
-    shown, said = span(min(first, max(len(view.target), 1)), len(view.target), 64, "targets")
+    shown, said = span(first, len(view.target), 64, "targets")
     made = table("asked at", "reads", "target", "loss", "", right=(0, 3))
     for piece, at, loss in zip(view.target[shown], view.at[shown], view.loss[shown], strict=True):
         reads = "" if at < 0 else view.input[at].label

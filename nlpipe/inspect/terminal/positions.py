@@ -54,7 +54,7 @@ def _bias(scheme: Scheme) -> RenderableType:
 
 
 def _moved(view: Positions, first: int) -> RenderableType:
-    shown, said = span(min(first, max(len(view.words), 1)), len(view.words), 48, "words")
+    shown, said = span(first, len(view.words), 48, "words")
     made = table("word", "input", "last layer", "", right=(1, 2))
     values = view.moved[:, shown]
     top = float(values.max()) if values.size and values.max() > 0 else 1.0

@@ -35,7 +35,7 @@ def render(view: Why, first: int) -> RenderableType:
 
 def _words(view: Why, first: int) -> RenderableType:
     kept = [at for at, unit in enumerate(view.units) if not unit.special]
-    shown, said = span(min(first, max(len(kept), 1)), len(kept), 64, "words")
+    shown, said = span(first, len(kept), 64, "words")
     top = float(np.abs(view.shares[kept]).max()) if kept else 1.0
     made = table("word", "adds", "against", "for", right=(1, 2))
     for at in kept[shown]:

@@ -75,6 +75,11 @@ class Attention(View):
                 return part
         raise UnsupportedError(f"no {kind!r} attention here; there is: {', '.join(p.kind for p in self.parts)}")
 
+    @property
+    def size(self) -> int:
+        """The longest side of any part."""
+        return max(len(units) for part in self.parts for units in (part.rows, part.columns))
+
     def picture(self, first: int) -> dict[str, Any]:
         """Up to 200 tokens a side; weights as bytes, 255 for 1."""
         shown = slice(first - 1, first - 1 + PICTURE)

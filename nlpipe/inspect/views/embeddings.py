@@ -72,6 +72,11 @@ class Embeddings(View):
     nearest: tuple[tuple[Neighbour, ...], ...]
     contexts: Contexts | None = None
 
+    @property
+    def size(self) -> int:
+        """The items."""
+        return len(self.items)
+
     def picture(self, first: int) -> dict[str, Any]:
         """Up to 200 items, without the vectors themselves."""
         shown = slice(first - 1, first - 1 + PICTURE)

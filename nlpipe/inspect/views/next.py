@@ -82,6 +82,11 @@ class Next(View):
     surprise: Surprise | None
     settings: dict[str, float]
 
+    @property
+    def size(self) -> int:
+        """The tokens of the text."""
+        return len(self.surprise.pieces) if self.surprise else 1
+
     def picture(self, first: int) -> dict[str, Any]:
         """The scores of each place, sorted, so that the page can draw with other settings; the labels of 40."""
         shown = slice(first - 1, first - 1 + PICTURE)

@@ -65,6 +65,11 @@ class Objective(View):
         """The mean over targets in nats, which training lowers; nan without a trained head."""
         return float(self.loss.mean()) if len(self.loss) else math.nan
 
+    @property
+    def size(self) -> int:
+        """The tokens of the input, or the targets if they are more."""
+        return max(len(self.input), len(self.target))
+
     def picture(self, first: int) -> dict[str, Any]:
         """Up to 200 tokens of the input, and up to 200 targets."""
         shown = slice(first - 1, first - 1 + PICTURE)

@@ -67,6 +67,11 @@ class Positions(View):
     words: tuple[str, ...]
     moved: Floats
 
+    @property
+    def size(self) -> int:
+        """The words."""
+        return len(self.words)
+
     def picture(self, first: int) -> dict[str, Any]:
         """Everything, up to 200 words."""
         shown = slice(first - 1, first - 1 + PICTURE)

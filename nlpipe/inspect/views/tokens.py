@@ -40,6 +40,11 @@ class Tokens(View):
     text: str
     cuts: tuple[Cut, ...]
 
+    @property
+    def size(self) -> int:
+        """The model's own tokens."""
+        return len(self.cuts[0].pieces)
+
     def picture(self, first: int) -> dict[str, Any]:
         """All pieces: a page can hold them."""
         return {"text": self.text, "cuts": plain(self.cuts)}

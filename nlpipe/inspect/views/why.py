@@ -72,6 +72,11 @@ class Why(View):
     steps: int
     deletion: Deletion
 
+    @property
+    def size(self) -> int:
+        """The units."""
+        return len(self.units)
+
     def picture(self, first: int) -> dict[str, Any]:
         """Up to 200 units."""
         shown = slice(first - 1, first - 1 + PICTURE)
