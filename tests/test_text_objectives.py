@@ -108,7 +108,9 @@ def test_what_answers_begin_with_is_learnt_and_then_given(models: Models, test_d
     objective, loaded, _ = models.get("bart")
     tok, begin = loaded.tokenizers, loaded.tokenizers.target.upstream.bos_token_id
     (learnt,), (asked,) = objective.encode(prompt("ba"), "be", tok), objective.encode(prompt("ba"), None, tok)
-    assert learnt.target[0] == begin and learnt.place.start == asked.place.start[:1] and asked.place.start[1:] == (begin,)
+    assert (
+        learnt.target[0] == begin and learnt.place.start == asked.place.start[:1] and asked.place.start[1:] == (begin,)
+    )
 
     real = backbone.load(backbone.locate(str(test_data / "models" / "g2p-bart-en-us")), objective)
     (row,) = objective.encode(prompt("transformer"), "tɹænsfˈɔɹməɹ", real.tokenizers)
