@@ -29,11 +29,9 @@ _KEYS = {
 _OTHER_KEYS = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens")
 _MODES = {"cls": "cls", "mean": "mean", "weightedmean": "weighted_mean", "lasttoken": "last"}
 
-# Encoder-decoders of which sentence-transformers 6 reads the encoder; of others (BART) it would read the decoder.
-_HALVED = {
-    *("t5", "mt5", "umt5", "longt5", "switch_transformers", "prophetnet", "blenderbot", "blenderbot-small"),
-    *("m2m_100", "pegasus", "pegasus_x", "marian"),
-}
+# Encoder-decoders whose encoder sentence-transformers 6 finds in a whole folder. Of BART it would read the decoder;
+# of Marian and Pegasus it looks for the encoder under names that only a folder of its own has, and makes up the rest.
+_HALVED = {"t5", "mt5", "umt5", "longt5"}
 
 
 def stated(folder: Path) -> dict[str, Any] | None:

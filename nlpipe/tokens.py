@@ -187,7 +187,7 @@ class Tokenizer:
 
     @property
     def begins(self) -> bool:
-        """Whether every text begins with a token that says nothing (BART's <s>), neither a language nor the target's."""
+        """Whether every text begins with a token that says nothing (BART's <s>), and so names no language."""
         return self._text == "text" and not hasattr(self.upstream, "src_lang") and bool(self.single.prefix)
 
     @property

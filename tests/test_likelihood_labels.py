@@ -93,7 +93,7 @@ def test_a_real_story_teller_knows_what_is_likely(test_data: Path) -> None:
 
 
 def test_several_labels_need_a_head() -> None:
-    with pytest.raises(UnsupportedError, match="set model.objective: SequenceLabel"):
+    with pytest.raises(UnsupportedError, match=r"set model\.objective: SequenceLabel"):
         Classification(("a", "b"), Settings(multi_label=True)).objective(CausalText)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ QUICK = ("bert", "gpt2", "t5")
 GRID = (*QUICK, "roberta", "distilbert", "bigbird", "modernbert", "gpt_neo", "bloom", "llama", "bart", "marian")
 BEYOND = ("electra", "deberta_v2", "albert", "mpnet", "opt", "mbart", "pegasus", "gemma", "qwen2")
 ALL = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name) for name in (*GRID, *BEYOND)]
-READ_BY_THEM = ("bert", "gpt2", "t5", "roberta", "distilbert", "modernbert", "llama", "opt", "marian", "pegasus")
+READ_BY_THEM = ("bert", "gpt2", "t5", "roberta", "distilbert", "modernbert", "llama", "opt")
 
 architectures = pytest.mark.parametrize("architecture", ALL)
 
@@ -188,9 +188,10 @@ def _short(backbone: Path, out: Path) -> Recipe:
     return pair_recipe(backbone, out, train={**TRAIN, "steps": 3})
 
 
-def test_an_architecture_that_they_read_otherwise_gets_no_such_files(trainings: Trainings) -> None:
-    """Of BART they would pool the decoder's states."""
-    model = trainings.get("similarity-short-bart", "bart", _short).model
+@pytest.mark.parametrize("architecture", ["bart", pytest.param("marian", marks=pytest.mark.slow)])
+def test_an_architecture_that_they_read_otherwise_gets_no_such_files(architecture: str, trainings: Trainings) -> None:
+    """Of BART they would pool the decoder's states, of Marian those of random weights."""
+    model = trainings.get(f"similarity-short-{architecture}", architecture, _short).model
     assert not (model / "modules.json").exists()
     assert load(model).embed(["ba be"]).shape == (1, 32)
 
@@ -676,6 +677,20 @@ def test_texts_alike_are_clustered(pipe: Pipeline) -> None:
     assert cluster(pipe, []) == []
     with pytest.raises(UnsupportedError, match="smallest must be at least 1"):
         cluster(pipe, TOPICS, smallest=0)
+
+
+class Plane:
+    """Gives each text, an angle in degrees, its direction."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        angles = np.radians([float(text) for text in texts])
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def test_a_text_belongs_to_one_group_at_most() -> None:
+    """25 is near to both of its neighbours' groups, and the larger one has it."""
+    assert cluster(Plane(), ["0", "5", "10", "25", "40", "200"], threshold=0.95) == [[2, 1, 0, 3]]
+    assert cluster(Plane(), ["0", "5", "10", "25", "40", "43"], threshold=0.95) == [[2, 1, 0, 3], [4, 5]]
 
 
 def test_a_pipeline_of_pairs_orders_documents_anew(pipe: Pipeline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -265,9 +266,13 @@ def test_a_stream_is_the_answer_in_pieces(name: str, options: dict[str, Any], mo
 def test_a_stream_given_up_frees_the_model(models: Models) -> None:
     objective, loaded, runner = models.get("gpt2")
     objective = objective.with_call({"max_new_tokens": 50, "min_new_tokens": 50})
+    passes = []
+    hook = loaded.model.register_forward_hook(lambda *_: passes.append(time.sleep(0.02)))
     stream = objective.stream(runner, prompt("ba"), loaded.tokenizers)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
+    hook.remove()
+    assert len(passes) < 40
     assert models.ask("gpt2", [prompt("ba")])  # would wait for ever if the lock were still held
 
 

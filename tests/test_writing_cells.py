@@ -162,7 +162,7 @@ def test_plain_transformers_writes_the_same(architecture: str, trainings: Traini
 
 @pytest.mark.parametrize("architecture", QUICK)
 def test_an_adapter_learns_and_is_merged(architecture: str, trainings: Trainings) -> None:
-    """What copies learns to copy the first two words: its weights stay, but for the adapter that is merged into them."""
+    """What copies learns to copy the first two words, through an adapter that is merged into its weights."""
     first, rule = CELLS["generation"], CELLS["summarization"]
     copier = trainings.get(f"generation-{architecture}", architecture, recipe_for(first, architecture))
     changes = {

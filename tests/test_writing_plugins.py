@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from nlpipe_generation import Writing
-from nlpipe_generation.scores import EXACT_MATCH
-from nlpipe_summarization import Summarization
-from nlpipe_summarization.scores import ROUGE_1, ROUGE_2, ROUGE_L, ROUGE_LSUM
-from nlpipe_translation import Translation
-from nlpipe_translation.scores import BLEU, CHRF
 
 import nlpipe
 from nlpipe import DataError, UnsupportedError, backbone
@@ -21,6 +16,12 @@ from nlpipe.objectives import CausalText, Seq2SeqText
 from nlpipe.objectives.base import Generated, Prompt, Query, Segment
 from nlpipe.results import Text
 from nlpipe.testing import rules
+from nlpipe_generation import Writing
+from nlpipe_generation.scores import EXACT_MATCH
+from nlpipe_summarization import Summarization
+from nlpipe_summarization.scores import ROUGE_1, ROUGE_2, ROUGE_L, ROUGE_LSUM
+from nlpipe_translation import Translation
+from nlpipe_translation.scores import BLEU, CHRF
 from tests.support import Trainings
 from tests.test_writing_cells import CELLS, recipe_for, unseen
 
@@ -104,8 +105,12 @@ def test_a_prompt_stands_in_its_template_and_a_chat_has_its_turns() -> None:
 
 
 def test_a_conversations_last_turn_is_its_answer() -> None:
+    from nlpipe.data import load_splits
+
     turns = [{"role": "user", "content": "ba"}, {"role": "assistant", "content": "be"}]
-    example = Writing.Example.model_validate_json('{"messages": %s}' % str(turns).replace("'", '"'))
+    (read,) = load_splits({"test": [{"messages": turns}]}, Writing.Example, {}, seed=1)["test"].examples
+    assert read.completion == "be" and [turn.content for turn in read.messages] == ["ba"]
+    example = Writing.Example.model_validate_json(json.dumps({"messages": turns}))
     assert example.completion == "be" and example.messages is not None and len(example.messages) == 1
 
 
@@ -133,8 +138,6 @@ def test_inputs_that_ask_nothing_are_refused(kind: Any, row: dict[str, Any], mes
     ],
 )
 def test_rows_without_a_right_answer_are_refused(kind: Any, row: dict[str, Any], message: str) -> None:
-    import json
-
     with pytest.raises(DataError, match=message):
         kind().gold(kind.Example.model_validate_json(json.dumps(row)), Seq2SeqText())
 
@@ -163,8 +166,7 @@ def test_the_first_sentences_are_the_summary_to_beat() -> None:
 
 def test_a_long_document_is_summarised_by_parts_and_again(trainings: Trainings) -> None:
     rule = CELLS["summarization"]
-    trained = trainings.get("summarization-bart", "bart", recipe_for(rule, "bart"))
-    pipe = trained.load()
+    pipe = trainings.get("summarization-bart", "bart", recipe_for(rule, "bart")).load()
     document = ". ".join(source for source, _ in unseen(rule)[:60]) + "."
     found = pipe(document)
     assert found.seen[0] == found.seen[1] > 200
@@ -228,7 +230,7 @@ def test_generation_settings_of_a_task_that_writes_nothing_are_refused(trainings
     from tests.support import recipe
 
     trained = trainings.get("bert", "bert")
-    with pytest.raises(UnsupportedError, match="generation.num_beams does nothing for SequenceLabel"):
+    with pytest.raises(UnsupportedError, match=r"generation\.num_beams does nothing for SequenceLabel"):
         run(recipe(trained.backbone, tmp_path / "run", generation={"num_beams": 2}))
 
 

@@ -18,7 +18,6 @@ from nlpipe.tokens import Tokenizer, Tokenizers
 if TYPE_CHECKING:
     from nlpipe.pipelines import Pipeline
 
-TARGET = "target_tokenizer"  # the folder of a second vocabulary, where what a model writes has its own
 _HEADS = {
     Family.ENCODER: "MaskedLM",
     Family.DECODER: "CausalLM",
@@ -68,11 +67,7 @@ class Subject:
         if not (self.location.folder / "config.json").is_file():  # a tokenizer by itself has its view, too
             only = Tokenizer(upstream.read_tokenizer(self.location.folder, 10**9), segments=False)
             return Tokenizers(only, only)
-        found = backbone.tokenizers(self.location, self.config)
-        second = self.location.folder / TARGET
-        if found.target is found.source and second.is_dir():
-            return Tokenizers(found.source, Tokenizer(upstream.read_tokenizer(second, 10**9), segments=False))
-        return found
+        return backbone.tokenizers(self.location, self.config)
 
     @cached_property
     def limit(self) -> int:
@@ -191,18 +186,9 @@ class Subject:
         return frozenset(int(one) for one in flat if one is not None)
 
     @property
-    def start(self) -> int:
-        """The decoder's first token, for encoder-decoders."""
-        decoder = getattr(self.config, "decoder", None)
-        for one in (self.config, decoder):
-            token = getattr(one, "decoder_start_token_id", None)
-            if token is not None:
-                return int(token)
-        tok = self.tokenizers.target.upstream
-        for token in (tok.bos_token_id, tok.pad_token_id):
-            if token is not None:
-                return int(token)
-        raise UnsupportedError(f"{self.name} does not say which token its decoder starts with")
+    def start(self) -> tuple[int, ...]:
+        """What an encoder-decoder's decoder has read before it writes its first token."""
+        return self.tokenizers.start
 
     def inputs(self, reading: Reading, decoder: Sequence[int] | None = None) -> dict[str, torch.Tensor]:
         """What the model's forward takes, for one text (and what its decoder has read)."""

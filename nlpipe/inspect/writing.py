@@ -34,7 +34,7 @@ class Step:
 def next_scores(subject: Subject, reading: Reading, written: list[int]) -> Floats:
     """The scores of the token after `written`, float32 [vocabulary]."""
     if subject.family is Family.ENCODER_DECODER:
-        inputs = subject.inputs(reading, [subject.start, *written])
+        inputs = subject.inputs(reading, [*subject.start, *written])
     else:
         longer = Reading("", (*reading.pieces, *plain_pieces(written, subject.tokenizers.source)), ())
         inputs = subject.inputs(longer)
@@ -50,7 +50,7 @@ def write(subject: Subject, reading: Reading, steps: int, runners: int) -> Itera
     """
     tok = subject.tokenizers.target
     written: list[int] = []
-    before = 1 if subject.family is Family.ENCODER_DECODER else len(reading.pieces)
+    before = len(subject.start) if subject.family is Family.ENCODER_DECODER else len(reading.pieces)
     for _ in range(min(steps, subject.limit - before)):
         probabilities = softmax(next_scores(subject, reading, written))
         best = choices(probabilities, runners + 1, tok)

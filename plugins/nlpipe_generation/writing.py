@@ -46,7 +46,7 @@ class Written(Given):
         turns = data["messages"]
         last = turns[-1] if isinstance(turns, list | tuple) else None
         if isinstance(last, Mapping) and last.get("role") == "assistant":
-            return {**data, "messages": turns[:-1], "completion": last.get("content")}
+            return {**data, "messages": tuple(turns[:-1]), "completion": last.get("content")}
         return data
 
 

@@ -61,6 +61,7 @@ def test_sentences_are_the_mean_of_all_their_tokens(minilm: Subject) -> None:
     found = embeddings(minilm, *texts)
     assert (found.of, [item.text for item in found.items]) == ("sentences", [0, 1, 2])
     np.testing.assert_allclose(found.cosines[-1], expected @ expected.T, atol=1e-5)
+    assert found.nearest == ()
     assert found.cosines[-1, 0, 1] > 0.5 > found.cosines[-1, 0, 2]
 
 

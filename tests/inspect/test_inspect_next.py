@@ -62,10 +62,11 @@ def test_writing_is_greedy_generation(
     model = upstream_model(architecture, "AutoModelForSeq2SeqLM" if pair else "AutoModelForCausalLM")
     given = torch.tensor([mine.read(TEXT).ids])
     model.generation_config.forced_bos_token_id = model.generation_config.forced_eos_token_id = None
+    begun = {"decoder_input_ids": torch.tensor([mine.tokenizers.start])} if pair else {}
     out = model.generate(
-        given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=6, pad_token_id=0
+        given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=6, pad_token_id=0, **begun
     )
-    expected = out[0, 1:] if pair else out[0, given.shape[1] :]
+    expected = out[0, len(mine.tokenizers.start) if pair else given.shape[1] :]
     assert [step.chosen.id for step in show(mine, TEXT, steps=6).steps] == expected.tolist()
 
 
@@ -92,8 +93,11 @@ def test_an_outputs_surprise_is_the_models_loss(
     mine, model = subject(architecture), upstream_model(architecture, "AutoModelForSeq2SeqLM")
     labels = torch.tensor([mine.output("the dog").ids])
     assert labels[0, -1] == model.config.eos_token_id
+    start = mine.tokenizers.start
     with torch.no_grad():
-        loss = float(model(torch.tensor([mine.read(TEXT).ids]), labels=labels).loss)
+        decoder = torch.tensor([[*start, *labels[0, :-1].tolist()]])
+        logits = model(torch.tensor([mine.read(TEXT).ids]), decoder_input_ids=decoder).logits[0, len(start) - 1 :]
+        loss = float(torch.nn.functional.cross_entropy(logits, labels[0]))
     found = show(mine, TEXT, "the dog", steps=0).surprise
     assert found is not None
     assert found.perplexity == pytest.approx(math.exp(loss), rel=1e-4)

@@ -73,7 +73,7 @@ canvas.addEventListener("keydown", (event) => {
 });
 redraws.push(cloud);
 
-const near = table([data.of.slice(0, -1), "nearest by cosine, without context"], data.items.map((item, at) =>
+const near = () => table([data.of.slice(0, -1), "nearest by cosine, without context"], data.items.map((item, at) =>
   [item.label, data.nearest[at].map((one) => `${one.piece} ${one.cosine.toFixed(2)}`).join("   ")]));
 
 function contexts() {
@@ -94,5 +94,5 @@ view.append(
   section(`Cosine of ${data.of}`, heat.box),
   section("The cloud", el("div", { class: "controls" },
     buttons(["3-D: drag to turn", "2-D"], 0, (at) => { flat = at === 1; cloud(); })), kept, el("div", {}, canvas)),
-  section("Nearest in the vocabulary", near));
+  data.nearest.length ? section("Nearest in the vocabulary", near()) : "");
 requestAnimationFrame(cloud);

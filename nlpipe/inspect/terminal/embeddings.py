@@ -32,9 +32,7 @@ def render(view: Embeddings, first: int) -> RenderableType:
     return stack(
         *heats,
         _contexts(view) if view.contexts else None,
-        title("nearest in the vocabulary", "cosine of the vectors without context"),
-        _nearest(view, first),
-        Text(),
+        _nearest(view, first) if view.nearest else None,
         title("the two widest directions", view.layers[last], f"{view.kept[last, :2].sum():.0%} of the variance"),
         _plane(view.points[last], labels, first),
         *notes(view.notes),
@@ -46,7 +44,8 @@ def _nearest(view: Embeddings, first: int) -> RenderableType:
     made = table(view.of[:-1], "nearest")
     for item, near in zip(view.items[shown], view.nearest[shown], strict=True):
         made.add_row(fit(item.label, 20).rstrip(), "  ".join(f"{one.piece} {one.cosine:.2f}" for one in near[:4]))
-    return stack(made, Text(f"shown: {said}", style="italic") if said else None)
+    heading = title("nearest in the vocabulary", "cosine of the vectors without context")
+    return stack(heading, made, Text(f"shown: {said}", style="italic") if said else None, Text())
 
 
 def _contexts(view: Embeddings) -> RenderableType:

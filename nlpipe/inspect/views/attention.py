@@ -163,14 +163,14 @@ def _shown(subject: Subject, reading: Reading, decoder: Sequence[int] | None = N
 
 def _both(subject: Subject, source: Reading, target: Reading) -> list[Part]:
     """An encoder-decoder's three parts."""
-    decoder = [subject.start, *target.ids[:-1]]
+    decoder = [*subject.start, *target.ids[:-1]]
     shown = _shown(subject, source, decoder)
     read = Reading(target.text, plain_pieces(decoder, subject.tokenizers.target), ()).units(words=False)
     from_source, written = source.units(words=False), target.units(words=False)
     return [
         _part("encoder", shown["encoder_attentions"], from_source, from_source),
         _part("decoder", shown["decoder_attentions"], read, read),
-        _part("cross", shown["cross_attentions"], written, from_source),
+        _part("cross", [layer[:, :, -len(written) :] for layer in shown["cross_attentions"]], written, from_source),
     ]
 
 

@@ -56,7 +56,8 @@ class Embeddings(View):
     the first layer), `layer 1` and so on. `vectors` has an array [items, width] for each; a word is the mean of its
     pieces, a sentence the mean of all its tokens. `cosines` is [layers, items, items]. `points` are the first three
     principal components, [layers, items, 3], and `kept` their shares of the variance, [layers, 3]. `nearest` has,
-    for each item, the pieces of the vocabulary that are nearest to its own vector, by cosine.
+    for each item, the pieces of the vocabulary that are nearest to its own vector, by cosine; nothing for sentences,
+    whose mean lies near the commonest words whatever they say.
     """
 
     what: ClassVar[str] = "embeddings"
@@ -134,7 +135,7 @@ def embeddings(
         cosines=np.stack([cosines(rows) for rows in vectors]),
         points=np.stack([places for places, _ in pictures]),
         kept=np.stack([shares for _, shares in pictures]),
-        nearest=_nearest(subject, vectors[0], nearest),
+        nearest=() if kind == "sentences" else _nearest(subject, vectors[0], nearest),
         contexts=None if word is None else _contexts(word, readings, layers),
     )
 

@@ -152,10 +152,11 @@ def next(
     said = subject.wrote([step.chosen.id for step in written])
     if pair:
         target = subject.output(output) if output is not None else said
-        bits = _bits(subject, subject.inputs(reading, [subject.start, *target.ids[:-1]]), target.ids, shift=0)
+        inputs = subject.inputs(reading, [*subject.start, *target.ids[:-1]])
+        bits = _bits(subject, inputs, target.ids, ahead=len(subject.start) - 1)
         surprise = _surprise(target, bits, "before")
     else:
-        surprise = _surprise(reading, _bits(subject, subject.inputs(reading), reading.ids, shift=1), "before")
+        surprise = _surprise(reading, _bits(subject, subject.inputs(reading), reading.ids, ahead=-1), "before")
     return Next(
         model=subject.name,
         text=text,
@@ -227,12 +228,12 @@ def drawn(scores: Floats, *, temperature: float = 1.0, top_k: int | None = None,
     return found
 
 
-def _bits(subject: Subject, inputs: dict[str, torch.Tensor], ids: list[int], *, shift: int) -> Floats:
-    """-log2 of each id's probability; `shift` 1 where the score of a token stands at the one before it."""
+def _bits(subject: Subject, inputs: dict[str, torch.Tensor], ids: list[int], *, ahead: int) -> Floats:
+    """-log2 of each id's probability, [tokens]; the score of a token stands `ahead` places behind its own."""
     logs = log_softmax(subject.logits(inputs)[0].numpy()) / math.log(2)
     bits = np.full(len(ids), np.nan)
-    for at in range(shift, len(ids)):
-        bits[at] = -logs[at - shift, ids[at]]
+    for at in range(max(0, -ahead), len(ids)):
+        bits[at] = -logs[at + ahead, ids[at]]
     return bits
 
 

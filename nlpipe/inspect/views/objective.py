@@ -279,11 +279,15 @@ def _infilling(subject: Subject, text: str, output: str | None, rng: np.random.G
         if index is None or index not in gone:
             pieces.append(piece)
             marks.append("")
+    target = list(reading.pieces)
+    for token in subject.start[1:]:  # BART's decoder has read <s> before it writes
+        if target[0].id == token:
+            del target[0]
     return _Step(
         input=replace(reading, pieces=tuple(pieces), words=()),
         marks=tuple(marks),
-        target=reading.pieces,
-        at=(-1,) * len(reading.pieces),
+        target=tuple(target),
+        at=(-1,) * len(target),
     )
 
 
@@ -304,6 +308,7 @@ def _loss(subject: Subject, step: _Step) -> Floats:
     decoder: Sequence[int] | None = None
     places: Sequence[int] = step.at
     if subject.family is Family.ENCODER_DECODER:
-        decoder, places = [subject.start, *ids[:-1]], range(len(ids))
+        decoder = [*subject.start, *ids[:-1]]
+        places = range(len(subject.start) - 1, len(decoder))
     logs = log_softmax(subject.logits(subject.inputs(step.input, decoder))[0].numpy())
     return np.array([-logs[at, token] for at, token in zip(places, ids, strict=True)])
