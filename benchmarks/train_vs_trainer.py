@@ -50,9 +50,8 @@ def rows(data: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     found = []
     for names in (("train.jsonl.gz", "train.jsonl"), ("test.jsonl",) if data == "banking77" else ("dev.jsonl",)):
         path = next(folder / name for name in names if (folder / name).exists())
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as lines:
-            found.append([json.loads(line) for line in lines])
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        found.append([json.loads(line) for line in content.decode().splitlines()])
     train, scored = ([{"text": row["text"], "label": str(row["label"])} for row in part] for part in found)
     return train, scored
 

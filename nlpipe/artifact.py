@@ -103,9 +103,7 @@ def save(folder: Path, card: Card, model: nn.Module, tok: Tokenizers, *, base: L
 def _describe(folder: Path, card: Card, config: Any) -> None:
     """The files by which sentence-transformers loads the model."""
     if not sentence_files.write(folder, card.settings, card.window.max_length, config):
-        log.warning(
-            "sentence-transformers would not read the encoder of %s: its files are left out", config.model_type
-        )
+        log.warning("sentence-transformers would not read the encoder of %s: its files are left out", config.model_type)
 
 
 def stated(folder: Path) -> dict[str, Any]:

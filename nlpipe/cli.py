@@ -207,9 +207,7 @@ def tasks(
 
 @app.command()
 def inspect(
-    what: Annotated[
-        str, typer.Argument(help="tokens, embeddings, positions, attention, next, objective or why.")
-    ],
+    what: Annotated[str, typer.Argument(help="tokens, embeddings, positions, attention, next, objective or why.")],
     model: Model,
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What the model reads; some views take two.")],
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write one page to look at.")] = None,

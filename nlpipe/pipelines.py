@@ -149,7 +149,6 @@ class Pipeline:
         taken = {name: f"predicted_{name}" for name in found.columns if name in df.columns}
         return df.assign(**{taken.get(name, name): found[name].array for name in found.columns})
 
-
     def embed(
         self, texts: str | Iterable[str], *, role: Literal["query", "document"] | None = None, dims: int | None = None
     ) -> NDArray[np.float32]:
@@ -294,9 +293,7 @@ def as_record(value: Any, model: type[Record], what: str) -> Record:
     if isinstance(value, str):
         value = {fields[0]: value}
     if not isinstance(value, Mapping):
-        raise DataError(
-            f"{what} is a text or a mapping with {', '.join(fields)}, not {type(value).__name__}"
-        )
+        raise DataError(f"{what} is a text or a mapping with {', '.join(fields)}, not {type(value).__name__}")
     unknown = [str(key) for key in value if key not in model.model_fields]
     if unknown:
         raise DataError(f"{what} has no {unknown[0]!r}; {suggest(unknown[0], fields)}")

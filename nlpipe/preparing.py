@@ -92,8 +92,10 @@ def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective,
     assert settings is not None
     family = backbone.family_of(upstream.read_config(location.folder))
     kind = choose(type(task), family, section.objective)
-    objective = task.objective(kind).with_generation(recipe.generation).with_training(
-        {"class_weights": settings.class_weights, "label_smoothing": settings.label_smoothing or None}
+    objective = (
+        task.objective(kind)
+        .with_generation(recipe.generation)
+        .with_training({"class_weights": settings.class_weights, "label_smoothing": settings.label_smoothing or None})
     )
     stated = artifact.stated(location.folder) if objective.embeds else {}
     objective = objective.placed(family, stated)

@@ -58,9 +58,9 @@ def test_what_was_saved_answers_as_what_was_trained(architecture: str, targets: 
         merged,
         [
             list(r.scores.values())
-            for r in pipelines.Pipeline(
-                made[0].card, pipelines.TorchRunner(untrained.model), untrained.tokenizers
-            )(TEXTS)
+            for r in pipelines.Pipeline(made[0].card, pipelines.TorchRunner(untrained.model), untrained.tokenizers)(
+                TEXTS
+            )
         ],
         atol=1e-3,
     ), "the adapter changed nothing, so the comparison above says nothing"

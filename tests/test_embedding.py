@@ -296,9 +296,7 @@ def test_embed_says_which_tasks_give_vectors(trainings: Any) -> None:
     from tests.support import recipe
 
     pipe = load(trainings.get("bert", "bert", recipe).model)
-    with pytest.raises(
-        UnsupportedError, match=r"gives no vectors\. Tasks that can: retrieval, similarity"
-    ):
+    with pytest.raises(UnsupportedError, match=r"gives no vectors\. Tasks that can: retrieval, similarity"):
         pipe.embed(["a"])
 
 

@@ -96,9 +96,7 @@ def test_map_is_lazy_keeps_order_and_skips(pipe: Pipeline) -> None:
     assert taken == LOOK_AHEAD
     assert first[5] is None
     expected = pipe(TEXTS[:20])
-    assert [r.label for i, r in enumerate(first) if r and i != 5] == [
-        r.label for i, r in enumerate(expected) if i != 5
-    ]
+    assert [r.label for i, r in enumerate(first) if r and i != 5] == [r.label for i, r in enumerate(expected) if i != 5]
     with pytest.raises(DataError, match="input 5"):
         list(pipe.map(source()))
 

@@ -268,8 +268,9 @@ class Objective(ABC):
     Class variables: `head` names transformers' class for it (`SequenceClassification` …), `peft` PEFT's task type
     (None where PEFT has none); `embeds` is true where the Answer is Vectors; `train_options` names the fields that
     a recipe's `train:` may set, `call_options` those that a single call may; `writes` is true where the Answer is
-    text. A `head` of None asks for the bare backbone (of an encoder-decoder its encoder). `pooled` is true where the head reads one state per row, false where it reads each token's; `both_sides` where
-    it needs to see what follows a token, so that a decoder's attention is opened.
+    text. A `head` of None asks for the bare backbone (of an encoder-decoder its encoder). `pooled` is true where
+    the head reads one state per row, false where it reads each token's; `both_sides` where it needs to see what
+    follows a token, so that a decoder's attention is opened.
     """
 
     head: ClassVar[str | None]

@@ -46,6 +46,8 @@ def test_places_lead_back_to_the_text(subject: Callable[[str], Subject], archite
         own = [cut.pieces[at] for at in word.pieces]
         assert TEXT[word.start : word.end] == word.text
         assert min(p.start for p in own) <= word.start < word.end <= max(p.end for p in own)
+    stretches = [TEXT[piece.start : piece.end] for piece in cut.pieces if not piece.special]
+    assert all(part == part.strip() for part in stretches if part.strip()), "the space before a word is not the word's"
     bark = cut.words[1]
     assert len(bark.pieces) == 1, "the tiny vocabularies know this word as one token"
     assert cut.pieces[bark.pieces[0]].label == "bark"
@@ -70,6 +72,7 @@ def test_words_and_bytes_stand_beside(subject: Callable[[str], Subject]) -> None
     assert [piece.label for piece in words.pieces] == [word.text for word in own.words]
     assert words.per_word == 1
     assert bytes(piece.id for piece in single.pieces) == TEXT.encode()
+    assert all(piece.id in TEXT[piece.start : piece.end].encode() for piece in single.pieces)
     assert single.per_word > own.per_word > 1
     first = words.pieces[0]
     assert tokens(subject("bert"), "the dog the").cuts[1].pieces[2].id == first.id, "the same word, the same id"
