@@ -51,7 +51,7 @@ def rows(data: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     for names in (("train.jsonl.gz", "train.jsonl"), ("test.jsonl",) if data == "banking77" else ("dev.jsonl",)):
         path = next(folder / name for name in names if (folder / name).exists())
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        found.append([json.loads(line) for line in content.decode().splitlines()])
+        found.append([json.loads(line) for line in content.decode().split("\n") if line])
     train, scored = ([{"text": row["text"], "label": str(row["label"])} for row in part] for part in found)
     return train, scored
 
