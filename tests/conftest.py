@@ -24,6 +24,7 @@ hypothesis.settings.register_profile("nlpipe", deadline=None)
 hypothesis.settings.load_profile("nlpipe")
 
 EVIDENCE = pytest.StashKey[dict[str, dict[str, list[str]]]]()
+FAILED = pytest.StashKey[set[str]]()  # the words in the names of parametrised tests that failed
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +63,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the grid's evidence, if all is well."""
-    if session.config.getoption("--evidence") and exitstatus == 0:
-        passed = session.config.stash.get(EVIDENCE, {})
-        ordered = {task: {name: sorted(found) for name, found in sorted(row.items())} for task, row in passed.items()}
+    """Write the grid's evidence: an architecture of which any test failed is left out of every cell."""
+    if session.config.getoption("--evidence") and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        passed, failed = session.config.stash.get(EVIDENCE, {}), session.config.stash.get(FAILED, set())
+        ordered = {
+            task: {name: sorted(set(found) - failed) for name, found in sorted(row.items())}
+            for task, row in passed.items()
+        }
         commit = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],
             capture_output=True,
@@ -102,6 +106,8 @@ def pytest_runtest_makereport(
     """A skipped test fails in CI."""
     report = yield
     _fail_if_skipped(report, item)
+    if report.failed and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        item.config.stash.setdefault(FAILED, set()).update(item.callspec.id.split("-"))
     return report
 
 
