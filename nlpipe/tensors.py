@@ -21,6 +21,14 @@ def mask(lengths: Sequence[int]) -> Tensor:
     return (torch.arange(max(lengths)).unsqueeze(0) < count).long()
 
 
+def readings(ids: Sequence[Sequence[int]], types: Sequence[Sequence[int] | None], pad_id: int) -> dict[str, Tensor]:
+    """What a model reads of rows padded on the right: `input_ids`, `attention_mask` and, where rows have them,
+    `token_type_ids`; int64 [rows, longest] each."""
+    found = {"input_ids": pad(ids, pad_id), "attention_mask": mask([len(row) for row in ids])}
+    kinds = [row for row in types if row is not None]
+    return {**found, "token_type_ids": pad(kinds, 0)} if kinds else found
+
+
 def mean_pool(states: Tensor, attention_mask: Tensor) -> Tensor:
     """The mean of the states [rows, tokens, width] over real tokens, [rows, width]."""
     weight = attention_mask.unsqueeze(-1).to(states.dtype)
