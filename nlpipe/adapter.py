@@ -64,8 +64,12 @@ def vocabulary_layers(model: Any) -> list[str]:
 def head_modules(model: Any) -> list[str]:
     """The modules with weights that stand beside the backbone: the head under whichever name."""
     prefix = "base" if hasattr(model, "head") and hasattr(model, "base") else model.base_model_prefix
+    # A T5 with a head for spans has its halves beside the head, and no module of its backbone's name.
+    backbone = {prefix} if hasattr(model, prefix) else {"shared", "encoder", "decoder"}
     return [
-        name for name, module in model.named_children() if name != prefix and any(True for _ in module.parameters())
+        name
+        for name, module in model.named_children()
+        if name not in backbone and any(True for _ in module.parameters())
     ]
 
 

@@ -154,3 +154,49 @@ def found_words(
         made.append((" ".join(asked[at] for at in pair), " ".join(words)))
     draw.shuffle(made)
     return made
+
+
+def asked_words(
+    rows: int,
+    *,
+    seed: int,
+    shortest: int = 2,
+    longest: int = 8,
+    keys: Sequence[str] = FILLERS[:4],
+    most: int = 3,
+    after: bool = True,
+) -> list[tuple[str, str, int, int]]:
+    """(question, context, start, end): the question is a key, the answer the word behind it in the context.
+
+    With `after=False` it is the word in front of the key: then only a model that sees both sides can know. `start`
+    and `end` are half-open characters of the context, which has two to `most` keys, each once, among `shortest` to
+    `longest` other words; so who does not read the question is right in half of the rows at best.
+    """
+    draw = random.Random(seed)
+    others = [word for word in FILLERS if word not in keys]
+    made = []
+    for _ in range(rows):
+        there = draw.sample(list(keys), draw.randint(2, most))
+        asked = draw.choice(there)
+        units = [[word] for word in draw.choices(others, k=draw.randint(shortest, longest))]
+        for key in there:
+            units.insert(
+                draw.randint(0, len(units)), [key, draw.choice(others)] if after else [draw.choice(others), key]
+            )
+        words = [word for unit in units for word in unit]
+        at = words.index(asked) + (1 if after else -1)
+        start = len(" ".join([*words[:at], ""]))
+        made.append((asked, " ".join(words), start, start + len(words[at])))
+    return made
+
+
+def shuffled_questions(rows: Sequence[tuple[str, str, int, int]], *, seed: int) -> list[tuple[str, str, int, int]]:
+    """The same questions and contexts, each with a random word of its context as the answer."""
+    draw = random.Random(seed)
+    made = []
+    for question, context, _, _ in rows:
+        words = context.split(" ")
+        at = draw.randrange(len(words))
+        start = len(" ".join([*words[:at], ""]))
+        made.append((question, context, start, start + len(words[at])))
+    return made
