@@ -51,7 +51,19 @@ def attach(model: nn.Module, settings: Settings, objective: Objective, fresh: Se
         target_modules=targets(model, settings.targets, exclude=exclude),
         modules_to_save=keep or None,
     )
+    return _wrapped(model, config)
+
+
+def _wrapped(model: nn.Module, config: Any) -> nn.Module:
+    """PEFT's model around ours. Its class for answer spans takes segments (`token_type_ids`) and drops them, so there
+    its plain class serves; the config keeps the type, for who loads the adapter with PEFT."""
+    import peft
+
+    kind = config.task_type
+    if kind == "QUESTION_ANS":
+        config.task_type = None
     adapted: nn.Module = peft.get_peft_model(model, config)
+    config.task_type = kind
     return adapted
 
 
@@ -129,7 +141,7 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
 
     try:
         config = peft.PeftConfig.from_pretrained(folder)
-        adapted = peft.get_peft_model(model, config)
+        adapted: Any = _wrapped(model, config)
         weights = peft.utils.load_peft_weights(str(folder), device="cpu")
         outcome = peft.set_peft_model_state_dict(adapted, weights)
     except KeyError as error:

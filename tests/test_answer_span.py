@@ -181,7 +181,9 @@ def test_all_pairs_are_searched() -> None:
     start, end = draw.normal(size=(2, 1, tokens + 2)) * 3
     spans = [(2 * at, 2 * at + 1) for at in range(tokens)]
     pairs = {
-        (2 * i, 2 * j + 1): start[0, i + 2] + end[0, j + 2] for i in range(tokens) for j in range(i, min(i + longest, 40))
+        (2 * i, 2 * j + 1): start[0, i + 2] + end[0, j + 2]
+        for i in range(tokens)
+        for j in range(i, min(i + longest, 40))
     }
     best = sorted(pairs, key=lambda span: -pairs[span])[:BEST]
     assert list(answered(start.tolist(), end.tolist(), [spans], max_answer_tokens=longest).spans) == best
@@ -205,4 +207,3 @@ def test_a_pretrained_backbone_is_kept(architecture: str, folder: Path) -> None:
     for name, weight in plain.state_dict().items():
         same = [key for key in theirs if key == name or key.endswith(f".{name}")]
         assert any(torch.equal(theirs[key], weight) for key in same) or "pooler" in name, name
-

@@ -126,7 +126,13 @@ def test_a_result_cuts_the_context() -> None:
 def test_no_answer_is_given_only_where_it_may_be() -> None:
     task = QuestionAnswering(options=QuestionOptions(impossible=True))
     refused = task.result(extracts(0.4, 0.3, 0.2), ASKED)
-    assert (refused.text, refused.start, refused.end, refused.score, refused.no_answer_score) == ("", None, None, 0.4, 0.4)
+    assert (refused.text, refused.start, refused.end, refused.score, refused.no_answer_score) == (
+        "",
+        None,
+        None,
+        0.4,
+        0.4,
+    )
     assert [other.text for other in refused.alternatives] == ["Norse", "The N"]
     assert task.result(extracts(0.3, 0.4), ASKED).text == "Norse"
     bolder = QuestionAnswering(options=QuestionOptions(impossible=True, threshold=0.6))
