@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_windows_have_the_whole_question_and_all_of_the_context(architecture: st
         if has:
             assert row.ids[row.target[0]] == context.ids[context.spans.index((answer, answer + 2))]
     room = starts[0][1]
-    assert all(one[1] - two[0] == room // 4 for one, two in zip(starts, starts[1:], strict=False))
+    assert all(one[1] - two[0] == room // 4 for one, two in pairwise(starts))
     assert covered == set(context.spans)
     assert sum(row.weight for row in rows) == pytest.approx(1)
     assert rows[0].seen == (len(question) + len(context.ids),) * 2
