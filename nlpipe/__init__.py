@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlpipe.objectives import Objective
     from nlpipe.pipelines import Pipeline, load, pipeline
     from nlpipe.recipe import Recipe
-    from nlpipe.results import Entities, Label, Ranked, Ranking, Result, Similarity, Span
+    from nlpipe.results import Answer, Entities, Label, Ranked, Ranking, Result, Similarity, Span
     from nlpipe.running import RunReport, run
     from nlpipe.task import Family, Record, Task, TaskOptions
 
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 # A module may not share its name with a function of the package: importing the module would replace the function.
 # Hence `pipelines.py` and `running.py` beside `nlpipe.pipeline` and `nlpipe.run`.
 _LATE = {
+    "Answer": "results",
     "Entities": "results",
     "Family": "task",
     "Label": "results",
@@ -47,6 +48,7 @@ _LATE = {
 }
 
 __all__ = [
+    "Answer",
     "ArtifactError",
     "DataError",
     "Entities",

@@ -51,7 +51,19 @@ def attach(model: nn.Module, settings: Settings, objective: Objective, fresh: Se
         target_modules=targets(model, settings.targets, exclude=exclude),
         modules_to_save=keep or None,
     )
+    return _wrapped(model, config)
+
+
+def _wrapped(model: nn.Module, config: Any) -> nn.Module:
+    """PEFT's model around ours. Its class for answer spans takes segments (`token_type_ids`) and drops them, so there
+    its plain class serves; the config keeps the type, for who loads the adapter with PEFT."""
+    import peft
+
+    kind = config.task_type
+    if kind == "QUESTION_ANS":
+        config.task_type = None
     adapted: nn.Module = peft.get_peft_model(model, config)
+    config.task_type = kind
     return adapted
 
 
@@ -64,8 +76,12 @@ def vocabulary_layers(model: Any) -> list[str]:
 def head_modules(model: Any) -> list[str]:
     """The modules with weights that stand beside the backbone: the head under whichever name."""
     prefix = "base" if hasattr(model, "head") and hasattr(model, "base") else model.base_model_prefix
+    # A T5 with a head for spans has its halves beside the head, and no module of its backbone's name.
+    backbone = {prefix} if hasattr(model, prefix) else {"shared", "encoder", "decoder"}
     return [
-        name for name, module in model.named_children() if name != prefix and any(True for _ in module.parameters())
+        name
+        for name, module in model.named_children()
+        if name not in backbone and any(True for _ in module.parameters())
     ]
 
 
@@ -125,7 +141,7 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
 
     try:
         config = peft.PeftConfig.from_pretrained(folder)
-        adapted = peft.get_peft_model(model, config)
+        adapted: Any = _wrapped(model, config)
         weights = peft.utils.load_peft_weights(str(folder), device="cpu")
         outcome = peft.set_peft_model_state_dict(adapted, weights)
     except KeyError as error:

@@ -247,6 +247,7 @@ def load(
             model, missing = bare.load(location.folder, config, dtype)
         elif upstream.has_head(objective.head, config):
             model, missing = upstream.load_model(objective.head, location.folder, config, dtype)
+            missing = _found_again(model, missing, location.folder, config, dtype)
         elif objective.head == pairs.HEAD and family_of(config) is Family.ENCODER:
             model, missing = pairs.warm(location.folder, config, tok.source, dtype)
             tok = replace(tok, start=(model.config.decoder_start_token_id,))
@@ -265,6 +266,21 @@ def load(
         limit=limit_of(config, tok.source),
         attention="opened" if opened else "causal" if decoder else "auto",
     )
+
+
+def _found_again(model: Any, missing: frozenset[str], folder: Path, config: Any, dtype: torch.dtype) -> frozenset[str]:
+    """The names of missing weights, after a backbone that was not found under its name has been read by itself.
+
+    transformers calls the backbone of a causal Llama or Qwen2 `model` and that of the same with a head for spans
+    `transformer`: it loads the second from the first's folder with every weight drawn at random.
+    """
+    prefix = f"{model.base_model_prefix}."
+    own = {f"{prefix}{name}" for name, _ in model.base_model.named_parameters()}
+    if model.base_model is model or not own or not own <= missing:
+        return missing
+    base, lost = upstream.load_model(None, folder, config, dtype)
+    model.base_model.load_state_dict(base.state_dict())
+    return (missing - own) | {f"{prefix}{name}" for name in lost}
 
 
 def prove_open(model: nn.Module, config: Any) -> None:

@@ -86,6 +86,28 @@ class Entities(Result):
 
 
 @dataclass(frozen=True, slots=True)
+class Answer(Result):
+    """The part of a context that answers a question.
+
+    `start` and `end` are half-open indices into the original context, so that `text` is `context[start:end]`; where
+    there is no answer, `text` is empty and both are None. `score` is the answer's probability in [0, 1] and
+    `no_answer_score` that of "no answer", among all candidates; they are equal where that is the answer, and None
+    where nothing was computed. `alternatives` are further candidates, the next best first.
+    """
+
+    text: str
+    start: int | None
+    end: int | None
+    score: float | None = None
+    no_answer_score: float | None = None
+    alternatives: tuple[Answer, ...] = ()
+
+    @classmethod
+    def _restore(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"alternatives": tuple(cls.from_dict(other) for other in data.get("alternatives", ()))}
+
+
+@dataclass(frozen=True, slots=True)
 class Text(Result):
     """A text that was written.
 

@@ -136,21 +136,40 @@ def _span(pipe: Pipeline, given: Any, query: Any, rows: Sequence[Row], target: s
         raise UnsupportedError("an answer span is explained as the model gives it; target has no meaning here")
     answer = pipe(given)
     start, end = _logits(pipe, rows, "start")[0], _logits(pipe, rows, "end")[0]
-    pair = start[:, None] + end[None, :]
-    allowed = torch.ones_like(pair).triu().bool()
-    special = set(pipe.tokenizers.source.upstream.all_special_ids)
-    free = [at for at, inner in enumerate(_in_context(rows[0], special)) if inner]
-    if free:
-        inside = torch.zeros(len(start), dtype=torch.bool)
-        inside[free] = True
-        allowed &= inside[:, None] & inside[None, :]
-    first, last = divmod(int(pair.masked_fill(~allowed, -torch.inf).argmax()), len(start))
+    first, last = _ends(rows[0], answer) or _likeliest(pipe, rows[0], start, end)
 
     def measure(outputs: Mapping[str, Tensor]) -> Tensor:
         begin, stop = outputs["start"].float(), outputs["end"].float()
         return _log_odds(begin, first) + _log_odds(stop, last)
 
-    return Aim(repr(answer.text), "the log-odds of its first token and of its last one, added", measure, odds=False)
+    said = repr(answer.text) if answer.text else "no answer"
+    return Aim(said, "the log-odds of its first token and of its last one, added", measure, odds=False)
+
+
+def _ends(row: Row, answer: Any) -> tuple[int, int] | None:
+    """The positions of an answer's first and last token, where the row knows its characters; of none, the row's first.
+
+    None for a row that does not know them.
+    """
+    if not hasattr(row.place, "positions"):
+        return None
+    if answer.start is None:
+        return 0, 0
+    found: tuple[int, int] | None = row.place.positions(answer.start, answer.end)
+    return found
+
+
+def _likeliest(pipe: Pipeline, row: Row, start: Tensor, end: Tensor) -> tuple[int, int]:
+    """The first and the last token of the likeliest span, in the second segment where the row has segments."""
+    pair = start[:, None] + end[None, :]
+    allowed = torch.ones_like(pair).triu().bool()
+    special = set(pipe.tokenizers.source.upstream.all_special_ids)
+    free = [at for at, inner in enumerate(_in_context(row, special)) if inner]
+    if free:
+        inside = torch.zeros(len(start), dtype=torch.bool)
+        inside[free] = True
+        allowed &= inside[:, None] & inside[None, :]
+    return divmod(int(pair.masked_fill(~allowed, -torch.inf).argmax()), len(start))
 
 
 def _in_context(row: Row, special: Collection[int]) -> list[bool]:

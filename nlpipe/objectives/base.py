@@ -60,6 +60,14 @@ class Words(Query):
 
 
 @dataclass(frozen=True, slots=True)
+class Passage(Query):
+    """A question, and the text that its answer is to be cut from."""
+
+    question: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A part of a prompt, and what may become of it where the whole is too long.
 

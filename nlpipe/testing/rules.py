@@ -154,3 +154,48 @@ def found_words(
         made.append((" ".join(asked[at] for at in pair), " ".join(words)))
     draw.shuffle(made)
     return made
+
+
+def asked_words(
+    rows: int,
+    *,
+    seed: int,
+    shortest: int = 1,
+    longest: int = 4,
+    keys: Sequence[str] = KEYWORDS,
+    times: int = 4,
+    after: bool = True,
+) -> list[tuple[str, str, int, int]]:
+    """(question, context, start, end): the question asks for a key, the answer is the word behind it in the context.
+
+    With `after=False` it is the word in front of the key: then only a model that sees both sides can know. `start`
+    and `end` are half-open characters of the context, which has two keys, each once, among `shortest` to `longest`
+    other words; so who does not read the question is right in half of the rows at best. The question says its key
+    several `times`: a tiny model that has learnt nothing before hears it sooner.
+    """
+    draw = random.Random(seed)
+    others = [word for word in FILLERS if word not in keys]
+    made = []
+    for _ in range(rows):
+        there = draw.sample(list(keys), 2)
+        units = [[word] for word in draw.choices(others, k=draw.randint(shortest, longest))]
+        for key in there:
+            pair = [key, draw.choice(others)]
+            units.insert(draw.randint(0, len(units)), pair if after else pair[::-1])
+        words = [word for unit in units for word in unit]
+        at = words.index(there[0]) + (1 if after else -1)
+        start = len(" ".join([*words[:at], ""]))
+        made.append((" ".join([there[0]] * times), " ".join(words), start, start + len(words[at])))
+    return made
+
+
+def shuffled_questions(rows: Sequence[tuple[str, str, int, int]], *, seed: int) -> list[tuple[str, str, int, int]]:
+    """The same questions and contexts, each with a random word of its context as the answer."""
+    draw = random.Random(seed)
+    made = []
+    for question, context, _, _ in rows:
+        words = context.split(" ")
+        at = draw.randrange(len(words))
+        start = len(" ".join([*words[:at], ""]))
+        made.append((question, context, start, start + len(words[at])))
+    return made

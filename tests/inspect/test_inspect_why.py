@@ -197,6 +197,39 @@ def test_an_answer_span_is_explained(headed: Made) -> None:
     assert found.value == pytest.approx(float(torch.logit(start[first]) + torch.logit(end[last])), abs=1e-4)
 
 
+@pytest.mark.parametrize(("architecture", "impossible"), [("bert", False), ("bert", True), ("gpt2", False)])
+def test_a_trained_answer_span_is_explained(
+    architecture: str, impossible: bool, folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """What is explained is what the pipeline answers, also where that is "no answer"."""
+    from nlpipe.pipelines import load as answering
+    from nlpipe.running import run
+
+    context = "the dog saw the tree"
+    right = {"text": [], "answer_start": []} if impossible else {"text": ["dog"], "answer_start": [4]}
+    sections: dict[str, Any] = {
+        "task": {"name": "qa", "impossible": impossible},
+        "model": {"backbone": str(folder(architecture))},
+        "data": {"train": [{"question": "who saw", "context": context, "answers": right}] * 8},
+        "train": {"steps": 25, "batch_size": 8, "learning_rate": 5e-3, "seed": 1},
+        "output": {"dir": str(tmp_path / "run")},
+    }
+    report = run(Recipe(**sections))
+    pipe = answering(report.model)
+    answer = pipe({"question": "who saw", "context": context})
+    assert answer.text == ("" if impossible else "dog")
+    view = why(report.model, "who saw", context)
+    assert view.answer == ("no answer" if impossible else "'dog'")
+    row = pipe.objective.encode(
+        pipe.task.query(pipe.given({"question": "who saw", "context": context}), None), None, pipe.tokenizers
+    )[0]
+    with torch.no_grad():
+        out = pipe.runner.model(**pipe.objective.collate([row], pipe.tokenizers, answering=True, rng=None).inputs)
+    start, end = (one[0].double().softmax(-1) for one in (out.start_logits, out.end_logits))
+    at = (0, 0) if impossible else row.place.positions(4, 7)
+    assert view.value == pytest.approx(float(torch.logit(start[at[0]]) + torch.logit(end[at[1]])), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("given", "options", "kind", "message"),
     [

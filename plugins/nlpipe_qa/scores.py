@@ -1,0 +1,76 @@
+"""Exact match and F1 as the official script of SQuAD 2.0 computes them (Rajpurkar, Jia and Liang 2018).
+
+Each row counts by the right answer that suits it best; a question without an answer has the empty one. On SQuAD 1.1
+the scores are those of its script but for right answers of nothing but articles and punctuation, which are left out.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nlpipe.metrics import Metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nlpipe.results import Answer
+    from nlpipe_qa.examples import Answered
+
+    Shares = NDArray[np.float64]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalised(text: str) -> str:
+    """Lower case, without ASCII punctuation and English articles, single spaces between words."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact(said: str, right: str) -> float:
+    """1 where both texts are equal once normalised, else 0."""
+    return float(normalised(said) == normalised(right))
+
+
+def overlap(said: str, right: str) -> float:
+    """The F1 of the words of both texts once normalised, as bags; where either is empty, 1 if both are."""
+    ours, theirs = normalised(said).split(), normalised(right).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    same = sum((Counter(ours) & Counter(theirs)).values())
+    if not same:
+        return 0.0
+    precision, recall = same / len(ours), same / len(theirs)
+    return 2 * precision * recall / (precision + recall)
+
+
+def best(said: str, example: Answered, compare: Callable[[str, str], float]) -> float:
+    """The greatest value over the right answers; over the empty text where there are none."""
+    right = [text for text in example.answers.text if normalised(text)] or [""]
+    return max(compare(said, text) for text in right)
+
+
+def _rows(
+    compare: Callable[[str, str], float],
+) -> Callable[[Sequence[Answer], Sequence[Answered]], Shares]:
+    def rows(results: Sequence[Answer], examples: Sequence[Answered]) -> Shares:
+        """[n, 1]: each row's value."""
+        pairs = zip(results, examples, strict=True)
+        return np.array([best(result.text, example, compare) for result, example in pairs]).reshape(-1, 1)
+
+    return rows
+
+
+def mean(rows: Shares) -> float:
+    """The mean over rows."""
+    return float(rows.mean()) if len(rows) else 0.0
+
+
+EXACT_MATCH = Metric("exact_match", "exact_match|squad-2.0|nlpipe:1", _rows(exact), mean)
+F1 = Metric("f1", "f1|words|squad-2.0|nlpipe:1", _rows(overlap), mean)
