@@ -23,8 +23,8 @@ from tests.support import Trainings
 hypothesis.settings.register_profile("nlpipe", deadline=None)
 hypothesis.settings.load_profile("nlpipe")
 
-EVIDENCE = pytest.StashKey[dict[str, dict[str, list[str]]]]()
-FAILED = pytest.StashKey[set[str]]()  # the words in the names of parametrised tests that failed
+EVIDENCE = pytest.StashKey[set[tuple[str, str, str, str]]]()  # module, task, family, architecture
+FAILED = pytest.StashKey[set[tuple[str, str]]]()  # module, each word in the name of a parametrised test that failed
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +46,14 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
     return Trainings(tmp_path_factory.mktemp("trainings"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Callable[[str, str, str], None]:
     """Note that a task passed on an architecture; `make test-all` (--evidence) writes it to nlpipe/grid.json."""
-    passed: dict[str, dict[str, list[str]]] = request.config.stash.setdefault(EVIDENCE, {})
+    passed = request.config.stash.setdefault(EVIDENCE, set())
+    module = request.path.name
 
     def note(task: str, family: str, architecture: str) -> None:
-        passed.setdefault(task, {}).setdefault(family, []).append(architecture)
+        passed.add((module, task, family, architecture))
 
     return note
 
@@ -63,13 +64,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the grid's evidence: an architecture of which any test failed is left out of every cell."""
+    """Write the grid's evidence: an architecture of which a test failed is left out of all that its module tests."""
     if session.config.getoption("--evidence") and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        passed, failed = session.config.stash.get(EVIDENCE, {}), session.config.stash.get(FAILED, set())
-        ordered = {
-            task: {name: sorted(set(found) - failed) for name, found in sorted(row.items())}
-            for task, row in passed.items()
-        }
+        failed = session.config.stash.get(FAILED, set())
+        ordered: dict[str, dict[str, list[str]]] = {}
+        for module, task, family, architecture in sorted(session.config.stash.get(EVIDENCE, set())):
+            if (module, architecture) not in failed:
+                ordered.setdefault(task, {}).setdefault(family, []).append(architecture)
         commit = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],
             capture_output=True,
@@ -107,7 +108,8 @@ def pytest_runtest_makereport(
     report = yield
     _fail_if_skipped(report, item)
     if report.failed and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        item.config.stash.setdefault(FAILED, set()).update(item.callspec.id.split("-"))
+        words = item.callspec.id.split("-")
+        item.config.stash.setdefault(FAILED, set()).update((item.path.name, word) for word in words)
     return report
 
 
