@@ -265,9 +265,9 @@ def _cross(backbone: Path, out: Path) -> Recipe:
     )
 
 
+# T5 alone: tiny random BERT and GPT-2 do not learn this rule as cross-encoders in 700 steps (0.64 and 0.79).
 @pytest.mark.slow
-@pytest.mark.xfail(reason="tiny random models do not learn this rule reliably in 700 steps: 0.55 to 0.9", strict=False)
-@pytest.mark.parametrize("architecture", QUICK)
+@pytest.mark.parametrize("architecture", ["t5"])
 def test_a_cross_encoder_learns_pairs(architecture: str, trainings: Trainings) -> None:
     report = trainings.get(f"similarity-cross-{architecture}", architecture, _cross).report
     results: Any = report.results

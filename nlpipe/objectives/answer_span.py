@@ -126,12 +126,7 @@ class AnswerSpan(Objective):
 
         from nlpipe import tensors
 
-        inputs = {
-            "input_ids": tensors.pad([row.ids for row in rows], tok.source.pad_id),
-            "attention_mask": tensors.mask([row.length for row in rows]),
-        }
-        if rows[0].types is not None:
-            inputs["token_type_ids"] = tensors.pad([row.types or [] for row in rows], 0)
+        inputs = tensors.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
         if answering:
             return Batch(inputs, {}, 0.0, rows)
         targets = {
