@@ -249,7 +249,7 @@ class _Session:
             family=base.family,
             objective=type(training.objective).__name__,
             steps=training.steps,
-            examples=len(training.examples),
+            examples=len(training.first),
             trainable=trainable,
             parameters=total,
             padding=training.padding(),

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from torch import nn
 from nlpipe import batching, checkpoint
 from nlpipe.adapter import trained
 from nlpipe.batching import Step, derive, rng
-from nlpipe.errors import RecipeError, UnsupportedError
+from nlpipe.errors import PluginError, RecipeError, UnsupportedError
 from nlpipe.events import Evaluated, Event, RunInterrupted, RunResumed, Saved, StepDone
 from nlpipe.metrics import Metric
 from nlpipe.objectives.base import Batch, Objective, Row
@@ -74,9 +75,9 @@ class Progress:
         return cls(state["step"], state["best"], score, list(state["history"]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Training:
-    """All that one training needs. `examples` has each example's rows.
+    """All that one training needs. `examples` has each example's rows, as they were encoded.
 
     `evaluate` gives the scores of the model as it stands, of which `metric` decides the best; `identity` is what
     a checkpoint must agree with to be resumed from; `stop` is asked after every step.
@@ -94,15 +95,34 @@ class Training:
     metric: Metric | None = None
     stop: Callable[[], bool] = lambda: False
 
-    @property
-    def lengths(self) -> list[int]:
-        """The longest row of each example."""
-        return [max(row.length for row in rows) for rows in self.examples]
+    def arranged(self, epoch: int) -> list[list[Row]]:
+        """The examples of an epoch (from 0), as the objective arranges their rows: a function of seed and epoch.
 
-    @property
+        Raises PluginError where their sizes are not those of the first epoch, by which all steps are planned.
+        """
+        rows = (row for rows in self.examples for row in rows)
+        made = _grouped(self.objective.arrange(rows, rng(self.settings.seed, "arrange", epoch)))
+        if epoch and (_lengths(made), [len(rows) for rows in made]) != (self.lengths, self.parts):
+            raise PluginError(
+                f"{type(self.objective).__name__}.arrange gave examples of other sizes in epoch {epoch + 1} than in the "
+                "first; it may choose what stands together, but not how many rows there are and how long each is"
+            )
+        return made
+
+    @cached_property
+    def first(self) -> list[list[Row]]:
+        """The examples of the first epoch."""
+        return self.arranged(0)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """The longest row of each example, in every epoch."""
+        return _lengths(self.first)
+
+    @cached_property
     def parts(self) -> list[int]:
-        """How many rows each example has."""
-        return [len(rows) for rows in self.examples]
+        """How many rows each example has, in every epoch."""
+        return [len(rows) for rows in self.first]
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -159,6 +179,7 @@ class _Loop:
         self.model, self.optimizer = self.accelerator.prepare(training.model, self.plain)
         self.steps = training.steps
         self.progress = Progress()
+        self.examples = training.first
 
     def run(self, resume: bool) -> Iterator[Event]:
         if resume:
@@ -180,7 +201,8 @@ class _Loop:
                 break
             if epoch is not None and now != epoch:
                 yield from self._milestone(last=False)
-            epoch = now
+            if now != epoch:
+                epoch, self.examples = now, t.arranged(now) if now else t.first
             yield self._step(now, step)
             if self._due(settings.evaluate_every):
                 yield from self._evaluate()
@@ -227,15 +249,14 @@ class _Loop:
             learning_rate=rate,
             norm=float(norm) if norm is not None else 0.0,
             examples=len(step.examples),
-            tokens=sum(row.length for index in step.examples for row in self.t.examples[index]),
+            tokens=sum(row.length for index in step.examples for row in self.examples[index]),
             seconds=time.perf_counter() - start,
         )
 
     def _batch(self, micro: tuple[int, ...], step: int, at: int) -> Batch:
         """A micro-batch as tensors; a rank that has none runs a row whose loss weighs nothing."""
-        rows = [row for index in micro for row in self.t.examples[index]]
+        rows = [row for index in micro for row in self.examples[index]]
         draw = rng(self.t.settings.seed, "collate", step, self.accelerator.process_index, at)
-        rows = list(self.t.objective.arrange(rows, draw))
         return self.t.objective.collate(rows, self.t.tok, answering=False, rng=draw).to(self.accelerator.device)
 
     def _total(self, value: float) -> float:
@@ -316,6 +337,20 @@ class _Loop:
         with torch.no_grad():
             for name, tensor in found.weights().items():
                 self.weights[name].copy_(tensor)
+
+
+def _lengths(examples: Sequence[list[Row]]) -> list[int]:
+    return [max(row.length for row in rows) for rows in examples]
+
+
+def _grouped(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of each example together: a new one begins at each row that is the first of its parts."""
+    found: list[list[Row]] = []
+    for row in rows:
+        if row.part == 0:
+            found.append([])
+        found[-1].append(row)
+    return found
 
 
 def factor(step: int, steps: int, warmup: float, schedule: str) -> float:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from nlpipe import backbone, train
 from nlpipe.backbone import Location
-from nlpipe.errors import RecipeError, UnsupportedError
+from nlpipe.errors import PluginError, RecipeError, UnsupportedError
 from nlpipe.events import Evaluated, RunInterrupted, RunResumed, StepDone
 from nlpipe.metrics import Metric
 from nlpipe.objectives import SequenceLabel
-from nlpipe.objectives.base import Text, Window
+from nlpipe.objectives.base import Row, Text, Window
 from nlpipe.running import run
 from nlpipe.testing import rules
 from nlpipe.train import Settings, Training, factor
@@ -138,6 +139,47 @@ def test_a_resumed_run_ends_with_the_same_weights(bert: Path, tmp_path: Path, st
     losses = [event.loss for event in [*broken, *events] if isinstance(event, StepDone)]
     assert losses == expected
     assert equal(weights(again), weights(whole))
+
+
+class Mixing(SequenceLabel):
+    """Puts other texts of equal length in each other's places, anew each epoch."""
+
+    def arrange(self, rows: Iterable[Row], rng: np.random.Generator) -> Iterator[Row]:
+        given = [row for row in rows if row.parts == 1]
+        order = sorted(range(len(given)), key=lambda at: (given[at].length, rng.random()))
+        places = sorted(range(len(given)), key=lambda at: (given[at].length, at))
+        mixed = dict(zip(places, (given[at] for at in order), strict=True))
+        return (mixed[at] for at in range(len(given)))
+
+
+class Growing(SequenceLabel):
+    """Breaks the contract."""
+
+    def arrange(self, rows: Iterable[Row], rng: np.random.Generator) -> Iterator[Row]:
+        return iter([row for row in rows if rng.random() < 0.5])
+
+
+def test_rows_are_arranged_anew_each_epoch_and_a_resumed_run_ends_the_same(bert: Path, tmp_path: Path) -> None:
+    def made(name: str) -> Training:
+        given = training(bert, tmp_path / name, dropout=0.1, rows=128, batch_size=16)
+        return replace(given, objective=Mixing(labels=LABELS, window=given.objective.window))
+
+    whole = made("whole")
+    first, second = ([row.ids for (row,) in whole.arranged(epoch)] for epoch in (0, 1))
+    assert first != second and sorted(first) == sorted(second)
+    assert [len(ids) for ids in first] == [len(ids) for ids in second] == whole.lengths
+    assert whole.steps >= 6
+    list(train.train(whole))
+    stop = whole.steps // 2 + 1  # in the second epoch
+    _until(made("broken"), stop)
+    again = made("broken")
+    assert (
+        len([event for event in train.train(again, resume=True) if isinstance(event, StepDone)]) == whole.steps - stop
+    )
+    assert equal(weights(again), weights(whole))
+    other = replace(whole, objective=Growing(labels=LABELS), checkpoints=tmp_path / "other")
+    with pytest.raises(PluginError, match="other sizes in epoch 2"):
+        list(train.train(other))
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(bert: Path, tmp_path: Path) -> None:

@@ -322,7 +322,11 @@ class Objective(ABC):
         return self
 
     def arrange(self, rows: Iterable[Row], rng: np.random.Generator) -> Iterator[Row]:
-        """Training only: put rows together anew each epoch (next-token packing); as they are by default."""
+        """Training only: the rows of all examples put together anew for an epoch (packing); by default as they are.
+
+        What comes out may stand together otherwise in each epoch, but its number and lengths may not change: the
+        steps of all epochs are planned by the first. A row with `part` 0 begins an example.
+        """
         return iter(rows)
 
     @abstractmethod
