@@ -104,8 +104,8 @@ class Training:
         made = _grouped(self.objective.arrange(rows, rng(self.settings.seed, "arrange", epoch)))
         if epoch and (_lengths(made), [len(rows) for rows in made]) != (self.lengths, self.parts):
             raise PluginError(
-                f"{type(self.objective).__name__}.arrange gave examples of other sizes in epoch {epoch + 1} than in the "
-                "first; it may choose what stands together, but not how many rows there are and how long each is"
+                f"{type(self.objective).__name__}.arrange gave examples of other sizes in epoch {epoch + 1} than in "
+                "the first; it may choose what stands together, but not how many rows there are and how long each is"
             )
         return made
 
@@ -347,7 +347,7 @@ def _grouped(rows: Iterable[Row]) -> list[list[Row]]:
     """The rows of each example together: a new one begins at each row that is the first of its parts."""
     found: list[list[Row]] = []
     for row in rows:
-        if row.part == 0:
+        if row.part == 0 or not found:
             found.append([])
         found[-1].append(row)
     return found
