@@ -82,6 +82,15 @@ class ModelSection(Section):
         return overlap
 
 
+def _compiled(pattern: str) -> str:
+    """The pattern, which is a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise complain(f"is not a regular expression: {error}") from error
+    return pattern
+
+
 class AdapterSection(Section):
     """A small set of new weights that is trained in the model's place."""
 
@@ -101,11 +110,7 @@ class AdapterSection(Section):
     def _compiles(cls, targets: str | Sequence[str]) -> str | Sequence[str]:
         if not isinstance(targets, str):
             return tuple(targets)
-        try:
-            re.compile(targets)
-        except re.error as error:
-            raise complain(f"is not a regular expression: {error}") from error
-        return targets
+        return _compiled(targets)
 
 
 class DataSection(Section):
@@ -170,6 +175,8 @@ class TrainSection(Section):
     """steps between two looks at the validation rows; null: each epoch"""
     checkpoint_every: Count | None = None
     """steps between two checkpoints; null: each epoch"""
+    freeze: str | Sequence[str] | None = Field(None, min_length=1)
+    """what stays as it is: embeddings, layers[:6], decoder.layers[0], a regex over full names, or a list of these"""
     class_weights: Literal["balanced"] | dict[str, Annotated[Real, Field(ge=0)]] | None = None
     """weights of the labels in the loss: balanced (rarer ones weigh more), or label: weight"""
     label_smoothing: Real = Field(0.0, ge=0, lt=1)
@@ -180,6 +187,13 @@ class TrainSection(Section):
     def _batch(cls, data: Any) -> Any:
         given = isinstance(data, Mapping) and {data.get("batch_size"), data.get("tokens_per_batch")} != {None}
         return data if given or not isinstance(data, Mapping) else {**data, "batch_size": ROWS_PER_STEP}
+
+    @field_validator("freeze")
+    @classmethod
+    def _patterns(cls, freeze: str | Sequence[str] | None) -> str | Sequence[str] | None:
+        for pattern in [freeze] if isinstance(freeze, str) else freeze or ():
+            _compiled(pattern)
+        return freeze if freeze is None or isinstance(freeze, str) else tuple(freeze)
 
     @field_validator("tokens_per_batch")
     @classmethod

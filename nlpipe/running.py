@@ -9,17 +9,18 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from nlpipe import adapter, artifact, cards, data, evaluation, parity, pipelines, preparing
+from nlpipe import adapter, artifact, cards, data, evaluation, freezing, parity, pipelines, preparing
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location
 from nlpipe.data import Split
+from nlpipe.errors import RecipeError
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
 from nlpipe.objectives.base import Objective, Row
@@ -128,8 +129,8 @@ class _Session:
             if name != "train":  # a label that training never saw is found now, not after the training
                 preparing.golds(task, objective, split)
         encoded, objective = preparing.encode(task, objective, base, splits["train"])
-        model = self._adapted(base, objective)
-        training = self._training(task, objective, base, model, encoded, splits)
+        training = self._adapted(self._training(task, objective, base, encoded, splits), base)
+        model = training.model
         self.directory.begin(self.recipe, splits)
         with self._reporting():
             self._emit(self._start_event(training, base))
@@ -177,19 +178,28 @@ class _Session:
             hook=self.plugins.hook.nlpipe_dataset,
         )
 
-    def _adapted(self, base: Backbone, objective: Objective) -> nn.Module:
-        if self.recipe.adapter is None:
-            return base.model
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return adapter.attach(base.model, self.recipe.adapter, objective, base.fresh, own=base.head == "nlpipe")
+    def _adapted(self, training: Training, base: Backbone) -> Training:
+        """The training with what is frozen frozen, and with the adapter on its model."""
+        section = self.recipe.train
+        assert section is not None
+        if section.freeze is not None:
+            freezing.freeze(base.model, section.freeze, base.fresh)
+        model = base.model
+        if self.recipe.adapter is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                model = adapter.attach(
+                    base.model, self.recipe.adapter, training.objective, base.fresh, own=base.head == "nlpipe"
+                )
+        if adapter.counts(model)[0] == 0:
+            raise RecipeError("train.freeze leaves nothing to train: freeze less, or add an `adapter`")
+        return replace(training, model=model.to(training.device))
 
     def _training(
         self,
         task: AnyTask,
         objective: Objective,
         base: Backbone,
-        model: nn.Module,
         encoded: Sequence[list[Row]],
         splits: Mapping[str, Split],
     ) -> Training:
@@ -202,7 +212,7 @@ class _Session:
             return evaluation.quick(task, results, validation.examples)
 
         return Training(
-            model=model.to(device),
+            model=base.model,
             objective=objective,
             examples=encoded,
             tok=base.tokenizers,

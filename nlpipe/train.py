@@ -21,6 +21,7 @@ from torch import nn
 
 from nlpipe import batching, checkpoint
 from nlpipe.adapter import trained
+from nlpipe.adapter_training import Companion
 from nlpipe.batching import Step, derive, rng
 from nlpipe.errors import PluginError, RecipeError, UnsupportedError
 from nlpipe.events import Evaluated, Event, RunInterrupted, RunResumed, Saved, StepDone
@@ -32,6 +33,8 @@ from nlpipe.tokens import Tokenizers
 log = logging.getLogger("nlpipe")
 
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
+
+_BESIDE = "companion/"  # in a checkpoint, what is no weight: no parameter's name has a slash
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class Training:
     """All that one training needs. `examples` has each example's rows, as they were encoded.
 
     `evaluate` gives the scores of the model as it stands, of which `metric` decides the best; `identity` is what
-    a checkpoint must agree with to be resumed from; `stop` is asked after every step.
+    a checkpoint must agree with to be resumed from; `stop` is asked after every step. `companion` is what an adapter
+    asks of the loop beside gradients.
     """
 
     model: nn.Module
@@ -94,6 +98,7 @@ class Training:
     evaluate: Evaluate | None = None
     metric: Metric | None = None
     stop: Callable[[], bool] = lambda: False
+    companion: Companion = field(default_factory=Companion)
 
     def arranged(self, epoch: int) -> list[list[Row]]:
         """The examples of an epoch (from 0), as the objective arranges their rows: a function of seed and epoch.
@@ -172,7 +177,9 @@ class _Loop:
             )
         self.weights = trained(training.model)
         self.plain = torch.optim.AdamW(
-            _groups(self.weights, settings.weight_decay), lr=settings.learning_rate, fused=True
+            _groups(self.weights, settings.weight_decay, training.companion.rates),
+            lr=settings.learning_rate,
+            fused=True,
         )
         self.names = parameter_names(self.plain, self.weights.items())
         self.model: nn.Module
@@ -222,7 +229,7 @@ class _Loop:
         self.model.train()
         rate = settings.learning_rate * factor(number, self.steps, settings.warmup, settings.schedule)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         batches = [self._batch(micro, number, at) for at, micro in enumerate(step.ranks[accelerator.process_index])]
         # A step of texts without anything to learn from (no words) has no term, and a loss and gradient of 0.
         terms = self._total(sum(batch.terms for batch in batches)) or 1.0
@@ -233,12 +240,15 @@ class _Loop:
             with torch.enable_grad() if last else accelerator.no_sync(self.model), accelerator.autocast():
                 loss = self.t.objective.loss(self.t.objective.compute(self.model, batch), batch)
                 # Averaged over ranks by DDP, hence times their number: the sum over all, over all terms.
-                accelerator.backward(loss * (accelerator.num_processes / terms))
+                share = loss * (accelerator.num_processes / terms)
+                penalty = self.t.companion.penalty() if last else None
+                accelerator.backward(share if penalty is None else share + penalty)
             total += float(loss.detach())
         total = self._total(total)
         self._check(total / terms, number)
         norm = accelerator.clip_grad_norm_(self.weights.values(), settings.clip or math.inf)
         self.optimizer.step()
+        self.t.companion.stepped(number + 1)
         self.optimizer.zero_grad()
         self.progress.step += 1
         return StepDone(
@@ -304,7 +314,7 @@ class _Loop:
         path = checkpoint.save(
             self.t.checkpoints,
             self.progress.step,
-            tensors=self.weights,
+            tensors={**self.weights, **{_BESIDE + name: value for name, value in self.t.companion.state().items()}},
             optimizer=self.plain,
             names=self.names,
             state={"progress": self.progress.to_dict(), "identity": dict(self.t.identity)},
@@ -334,8 +344,11 @@ class _Loop:
             self._put(checkpoint.at(self.t.checkpoints, self.progress.best))
 
     def _put(self, found: checkpoint.Checkpoint) -> None:
+        tensors = found.weights()
+        beside = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_BESIDE)}
+        self.t.companion.restore({name.removeprefix(_BESIDE): value for name, value in beside.items()})
         with torch.no_grad():
-            for name, tensor in found.weights().items():
+            for name, tensor in tensors.items():
                 self.weights[name].copy_(tensor)
 
 
@@ -366,9 +379,14 @@ def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
     return 1.0
 
 
-def _groups(weights: Mapping[str, nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices alone: on biases and norms it only pulls towards zero (as BERT was trained)."""
-    return [
-        {"params": [w for w in weights.values() if w.ndim > 1], "weight_decay": decay},
-        {"params": [w for w in weights.values() if w.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _groups(weights: Mapping[str, nn.Parameter], decay: float, shares: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Weight decay for matrices alone: on biases and norms it only pulls towards zero (as BERT was trained).
+
+    `shares` are multiples of the learning rate by parameter name, where they are not 1.
+    """
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for name, weight in weights.items():
+        matrix, share = weight.ndim > 1, shares.get(name, 1.0)
+        group = {"params": [], "weight_decay": decay if matrix else 0.0, "share": share}
+        groups.setdefault((matrix, share), group)["params"].append(weight)
+    return list(groups.values())

@@ -19,8 +19,8 @@ LAYERS = (
     "task results events metrics hookspecs",
     "generation plugins recipe recipe_files recipe_sections recipe_sources recipe_text recipe_words recipe_yaml rows",
     "objectives tensors batching",
-    "artifact data hub parsers readers shares writers adapter backbone pairs runners parity metrics_evaluate "
-    "bare beir sentence_files",
+    "artifact data hub parsers readers shares writers adapter adapter_training freezing backbone pairs runners parity "
+    "metrics_evaluate bare beir sentence_files",
     "pipelines",
     "train evaluation checkpoint optimizer_state preparing stopping rundir cards progress tracking inspect",
     "running doctor grid predicting tables",
