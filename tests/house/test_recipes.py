@@ -44,6 +44,12 @@ def test_there_are_recipes() -> None:
     assert RECIPES
 
 
+def test_names_of_recipes_are_spelled_alike() -> None:
+    """Words in small letters with hyphens between; a family's recipe is called as the family is."""
+    names = [path.name for path in RECIPES if path.parent.name != "quickstart"]  # there they are tasks' names
+    assert not [name for name in names if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*\.yaml", name)]
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=IDS)
 def test_a_shipped_recipe_is_valid(path: Path) -> None:
     read(path, Plugins.discover().tasks)
