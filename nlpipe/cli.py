@@ -136,6 +136,9 @@ def evaluate(
     task: TaskName = None,
     columns: Columns = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals; 0: none.")] = 1000,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Keep scores and answers here, for `nlpipe compare`.")
+    ] = None,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -144,11 +147,35 @@ def evaluate(
     from nlpipe.running import evaluate_model
 
     pipe = _pipeline(model, task, offline)
-    scores = evaluate_model(pipe, data, _pairs(columns, "--columns"), bootstrap=bootstrap)
+    scores = evaluate_model(pipe, data, _pairs(columns, "--columns"), bootstrap=bootstrap, output=output)
     if as_json:
         typer.echo(json.dumps(scores.to_dict()))
     else:
         tables.show(tables.scores(scores, Path(data).name))
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="BASE OTHER...", help="Folders that `run` or `evaluate --output` wrote.")
+    ],
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples behind intervals and p-values.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Say whether runs differ from the first one by more than chance, on the same rows."""
+    from nlpipe import comparing, measured, tables
+    from nlpipe.errors import UnsupportedError
+
+    if len(runs) < 2:
+        raise UnsupportedError("one run alone cannot be compared: name two folders or more, the base first")
+    base, *others = [measured.read(path) for path in runs]
+    metrics = {metric.name: metric for metric in _plugins().task(base.task).metrics}
+    found = comparing.compare(base, others, metrics, resamples=resamples)
+    if as_json:
+        typer.echo(json.dumps([comparison.to_dict() for comparison in found]))
+    else:
+        for comparison in found:
+            tables.show(tables.comparison(comparison))
 
 
 @app.command()

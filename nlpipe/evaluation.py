@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from nlpipe.batching import rng
 from nlpipe.errors import DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from nlpipe.metrics import Metric
     from nlpipe.task import Task
 
@@ -22,6 +24,7 @@ class Scores:
 
     `intervals` has (low, high) of the 95 % percentile bootstrap (Efron and Tibshirani 1993) by score name,
     empty where it was switched off; `baselines` the same scores of trivial answers, by the baseline's name.
+    `statistics` are what each metric counted in each row, [n, k], by score name.
     """
 
     task: str
@@ -30,10 +33,11 @@ class Scores:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     signatures: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    statistics: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        return asdict(self)
+        """As `--json` prints it: all but the rows' statistics."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "statistics"}
 
 
 def evaluate(
@@ -60,6 +64,7 @@ def evaluate(
         intervals=intervals(statistics, bootstrap, seed) if bootstrap else {},
         signatures={metric.name: metric.signature for metric in task.metrics},
         baselines={name: quick(task, trivial, examples) for name, trivial in answers.items()},
+        statistics={metric.name: rows for metric, rows in statistics.items()},
     )
 
 
@@ -79,3 +84,7 @@ def intervals(statistics: Mapping[Metric, Any], resamples: int, seed: int) -> di
             values[metric.name].append(metric.value(rows[chosen]))
     bounds = {name: np.nanquantile(found, [0.025, 0.975]) for name, found in values.items()}
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+
+
+def _plain(value: Any) -> Any:
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value

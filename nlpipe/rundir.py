@@ -6,11 +6,11 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from nlpipe import artifact
+from nlpipe import artifact, measured
 from nlpipe.errors import RecipeError
 from nlpipe.files import atomic_write
 from nlpipe.recipe import Recipe, dump
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 class RunDirectory:
-    """`model/ checkpoints/ recipe.yaml environment.json events.jsonl metrics.json predictions.jsonl`."""
+    """`model/ checkpoints/ recipe.yaml environment.json events.jsonl metrics.json predictions.jsonl
+    statistics.npz`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,11 +61,5 @@ class RunDirectory:
             stream.write(json.dumps(event.to_dict(), ensure_ascii=False) + "\n")
 
     def measured(self, split: Split, scores: Scores, results: Sequence[Result]) -> None:
-        """Write the scores of a split and the answers they rest on."""
-        content: dict[str, Any] = {"split": split.name, **scores.to_dict()}
-        atomic_write(self.path / "metrics.json", json.dumps(content, indent=2) + "\n")
-        lines = (
-            json.dumps({"row": row, **result.to_dict()}, ensure_ascii=False) + "\n"
-            for row, result in zip(split.rows, results, strict=True)
-        )
-        atomic_write(self.path / "predictions.jsonl", "".join(lines))
+        """Write the scores of a split and what they rest on."""
+        measured.write(self.path, split, scores, results)

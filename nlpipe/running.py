@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlpipe import adapter, artifact, cards, data, evaluation, freezing, parity, pipelines, preparing
+from nlpipe import adapter, artifact, cards, data, evaluation, freezing, measured, parity, pipelines, preparing
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location
 from nlpipe.data import Split
@@ -80,20 +80,31 @@ def run(
 
 
 def evaluate_model(
-    pipe: Pipeline, source: Any, columns: Mapping[str, str] | None = None, *, bootstrap: int = 1000
+    pipe: Pipeline,
+    source: Any,
+    columns: Mapping[str, str] | None = None,
+    *,
+    bootstrap: int = 1000,
+    output: Path | None = None,
 ) -> Scores:
     """The scores of a loaded pipeline on labelled rows: a file, a DataFrame, or whatever `data:` takes.
 
-    Raises DataError for rows that do not fit, with their numbers.
+    With `output`, a new folder, the scores and answers are kept there, as in a run's folder: `nlpipe compare` reads
+    them. Raises DataError for rows that do not fit, with their numbers, ArtifactError for a folder in use.
     """
+    if output is not None:
+        measured.claim(output)
     hook = pipe.plugins.hook.nlpipe_dataset
     split = data.load_splits(
         {"test": source}, pipe.task.Example, columns or {}, item=pipe.task.Item, seed=DEFAULT_SEED, hook=hook
     )["test"]
     preparing.golds(pipe.task, pipe.objective, split)
     pipe = _over(pipe, split)
-    results = list(pipe.map(pipe.task.given(example) for example in split.examples))
-    return evaluation.evaluate(pipe.task, results, split.examples, bootstrap=bootstrap)
+    results = [result for result in pipe.map(map(pipe.task.given, split.examples)) if result is not None]
+    scores = evaluation.evaluate(pipe.task, results, split.examples, bootstrap=bootstrap)
+    if output is not None:
+        measured.write(output, split, scores, results)
+    return scores
 
 
 def _over(pipe: Pipeline, split: Split) -> Pipeline:

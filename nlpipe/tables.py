@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from nlpipe.comparing import Comparison
     from nlpipe.evaluation import Scores
     from nlpipe.plugins import PluginRecord
 
@@ -24,6 +25,25 @@ def scores(found: Scores, split: str) -> Table:
         between = "–" if low is None or high is None else f"{_shown(name, low)} to {_shown(name, high)}"
         trivial = [_shown(name, values[name]) for values in found.baselines.values()]
         table.add_row(name, _shown(name, value), between, *trivial)
+    return table
+
+
+def comparison(found: Comparison) -> Table:
+    """One system against another: what differs, how sure that is, and by which test."""
+    title = f"{found.other} against {found.base}: {found.task}, {found.n:,} rows"
+    table = _table(title, "score", "base", "other", "difference", "95 % interval", "p", "effect", "verdict", "test")
+    for one in found.differences:
+        table.add_row(
+            one.score,
+            _shown(one.score, one.base),
+            _shown(one.score, one.other),
+            _shown(one.score, one.difference, sign="+"),
+            f"{_shown(one.score, one.low, sign='+')} to {_shown(one.score, one.high, sign='+')}",
+            f"{one.p:.4f}" if one.p >= 0.0001 else f"{one.p:.1e}",
+            "–" if one.effect is None else f"{one.effect:+.2f}",
+            one.verdict,
+            one.test,
+        )
     return table
 
 
@@ -67,5 +87,5 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _shown(name: str, value: float) -> str:
-    return f"{value:.4f}" if name in _AS_THEY_ARE else f"{100 * value:.2f} %"
+def _shown(name: str, value: float, *, sign: str = "") -> str:
+    return f"{value:{sign}.4f}" if name in _AS_THEY_ARE else f"{100 * value:{sign}.2f} %"

@@ -97,6 +97,7 @@ def test_run_prints_scores_and_writes_the_folder(nlpipe: Command, write: Callabl
         "metrics.json",
         "model",
         "predictions.jsonl",
+        "statistics.npz",
         "recipe.yaml",
     }
     events = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]

@@ -22,7 +22,8 @@ LAYERS = (
     "artifact data hub parsers readers shares writers adapter adapter_training freezing backbone pairs runners parity "
     "metrics_evaluate bare beir sentence_files",
     "pipelines",
-    "train evaluation checkpoint optimizer_state preparing stopping rundir cards progress tracking inspect",
+    "measured",
+    "train evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking inspect",
     "running doctor grid predicting tables",
     "cli compat __main__ testing",
 )
