@@ -23,6 +23,8 @@ from tests.support import Trainings
 hypothesis.settings.register_profile("nlpipe", deadline=None)
 hypothesis.settings.load_profile("nlpipe")
 
+pytest_plugins = ["nlpipe.testing"]
+
 EVIDENCE = pytest.StashKey[set[tuple[str, str, str, str]]]()  # module, task, family, architecture
 FAILED = pytest.StashKey[set[tuple[str, str]]]()  # module, each word in the name of a parametrised test that failed
 

@@ -1,0 +1,38 @@
+"""The pytest plugin behind `pytest_plugins = ["nlpipe.testing"]`: two fixtures, two marks, and no network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from nlpipe.testing.cases import Case
+from nlpipe.testing.lab import Lab
+
+CELL = "nlpipe_cell"
+"""The property of a test's report that says which cell of the grid it is evidence for (docs/testing.md)."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marks, and keep the Hub out of it: tiny models are made here."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+    config.addinivalue_line("markers", "slow: more architectures and long runs")
+    config.addinivalue_line("markers", "xdist_group(name): tests that share a training, kept in one process")
+
+
+@pytest.fixture(scope="session")
+def nlpipe_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The session's tiny models and trainings."""
+    return Lab(tmp_path_factory.mktemp("nlpipe"))
+
+
+@pytest.fixture
+def nlpipe_check(request: pytest.FixtureRequest, nlpipe_lab: Lab) -> Callable[[], None]:
+    """The case that a test is about: call it."""
+    case: Case = request.param
+    if case.family:
+        request.node.user_properties.append((CELL, [case.subject, case.family, case.architecture, case.check.name]))
+    return partial(case.run, nlpipe_lab)
