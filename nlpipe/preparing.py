@@ -95,7 +95,13 @@ def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective,
     objective = (
         task.objective(kind)
         .with_generation(recipe.generation)
-        .with_training({"class_weights": settings.class_weights, "label_smoothing": settings.label_smoothing or None})
+        .with_training(
+            {
+                "class_weights": settings.class_weights,
+                "label_smoothing": settings.label_smoothing or None,
+                "focal": settings.focal,
+            }
+        )
     )
     stated = artifact.stated(location.folder) if objective.embeds else {}
     objective = objective.placed(family, stated)

@@ -181,6 +181,8 @@ class TrainSection(Section):
     """weights of the labels in the loss: balanced (rarer ones weigh more), or label: weight"""
     label_smoothing: Real = Field(0.0, ge=0, lt=1)
     """probability taken from the right label and shared among all"""
+    focal: Real | None = Field(None, gt=0)
+    """labels: the focal loss's exponent (2 in its paper); what the model is sure of weighs less"""
 
     @model_validator(mode="before")
     @classmethod
@@ -201,6 +203,13 @@ class TrainSection(Section):
         if tokens is not None and info.data.get("batch_size") is not None:
             raise complain("stands beside batch_size; set one of the two, or the other to null")
         return tokens
+
+    @field_validator("focal")
+    @classmethod
+    def _one_loss(cls, focal: float | None, info: ValidationInfo) -> float | None:
+        if focal is not None and info.data.get("label_smoothing"):
+            raise complain("stands beside label_smoothing, which makes the model unsure on purpose; leave one out")
+        return focal
 
     @field_validator("warmup")
     @classmethod

@@ -94,19 +94,36 @@ def in_batch(first: Tensor, second: Tensor, others: Tensor, same: Tensor, temper
     return F.cross_entropy(scores.masked_fill(twin, -torch.inf), own, reduction="sum")
 
 
-def label_loss(logits: Tensor, target: Tensor, *, weight: Tensor | None, smoothing: float) -> Tensor:
+def label_loss(
+    logits: Tensor, target: Tensor, *, weight: Tensor | None, smoothing: float, focal: float = 0.0
+) -> Tensor:
     """Cross-entropy per row, [rows], for logits [rows, labels] and label indices [rows].
 
-    Label smoothing as in Szegedy et al. 2016 (torch's). `weight` multiplies a row by its label's weight.
+    Label smoothing as in Szegedy et al. 2016 (torch's). `weight` multiplies a row by its label's weight. `focal` is
+    the exponent of `focused`; not together with smoothing, under which a loss says nothing of the right label's p.
     """
     loss = F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
+    loss = focused(loss, loss, focal)
     return loss if weight is None else loss * weight[target]
 
 
-def multi_label_loss(logits: Tensor, target: Tensor, *, weight: Tensor | None) -> Tensor:
+def multi_label_loss(logits: Tensor, target: Tensor, *, weight: Tensor | None, focal: float = 0.0) -> Tensor:
     """Binary cross-entropy per row, mean over labels, [rows]; `target` is 0/1 [rows, labels]."""
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=weight)
+    if focal:
+        loss = focused(loss, F.binary_cross_entropy_with_logits(logits, target, reduction="none"), focal)
     return loss.mean(1)
+
+
+def focused(loss: Tensor, surprise: Tensor, focal: float) -> Tensor:
+    """(1 - p) ** focal times the loss, where `surprise` is -ln p of what is right: the easy weighs less.
+
+    Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4; its weight alpha is the class weight.
+    """
+    if not focal:
+        return loss
+    doubt = -torch.expm1(-surprise)  # below eps an exponent under 1 would have an infinite slope
+    return loss * doubt.clamp(min=torch.finfo(doubt.dtype).eps) ** focal
 
 
 def left(ids: Tensor, attention_mask: Tensor, value: int) -> tuple[Tensor, Tensor]:

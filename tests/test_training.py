@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import backbone, train
+from nlpipe import backbone, tensors, train
 from nlpipe.backbone import Location
 from nlpipe.errors import PluginError, RecipeError, UnsupportedError
 from nlpipe.events import Evaluated, RunInterrupted, RunResumed, StepDone
 from nlpipe.metrics import Metric
-from nlpipe.objectives import SequenceLabel
+from nlpipe.objectives import AnswerSpan, SequenceLabel, TokenLabel
 from nlpipe.objectives.base import Row, Text, Window
 from nlpipe.running import run
 from nlpipe.testing import rules
@@ -223,14 +223,45 @@ def test_schedules() -> None:
 
 
 def test_training_options_an_objective_does_not_have() -> None:
-    with pytest.raises(UnsupportedError, match="focal does nothing for SequenceLabel"):
-        SequenceLabel(labels=LABELS).with_training({"focal": 2.0})
+    with pytest.raises(UnsupportedError, match=r"train\.focal does nothing for AnswerSpan; leave it out"):
+        AnswerSpan().with_training({"focal": 2.0})
+    for kind, option in (("multi", "label_smoothing"), ("number", "focal"), ("number", "class_weights")):
+        labels = SequenceLabel(labels=LABELS, kind=kind)  # type: ignore[arg-type]
+        with pytest.raises(UnsupportedError, match=rf"train\.{option} does nothing where .*; leave it out"):
+            labels.with_training({option: 0.1})
 
 
 def test_class_weights_balance_the_gradient() -> None:
     objective = SequenceLabel(labels=("a", "b"), class_weights="balanced")
     assert objective.settle([0, 0, 0, 1]).class_weights == pytest.approx((4 / 6, 2.0))  # as scikit-learn has it
     assert SequenceLabel(labels=("a", "b"), class_weights={"b": 3.0}).settle([0]).class_weights == (1.0, 3.0)
+
+
+def test_class_weights_of_words_count_words() -> None:
+    objective = TokenLabel(labels=("O", "B-x"), class_weights="balanced")
+    assert objective.settle([[0, 0, None], [0, 1]]).class_weights == pytest.approx((4 / 6, 2.0))
+    with pytest.raises(UnsupportedError, match=r"unknown label 'B-y'; did you mean 'B-x'\?"):
+        replace(objective, class_weights={"B-y": 2.0}).settle([])
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_the_focal_loss_is_that_of_its_paper(gamma: float) -> None:
+    """FL(p) = -alpha (1 - p)^gamma ln p, Lin et al. 2017, equation 5."""
+    logits = torch.tensor([[2.0, -1.0], [0.3, 0.1], [-50.0, 50.0]], requires_grad=True)
+    right, alpha = torch.tensor([0, 1, 1]), torch.tensor([0.25, 3.0])
+    p = logits.detach().softmax(1)[range(3), right].double()
+    expected = -alpha[right] * (1 - p) ** gamma * p.log()
+    found = tensors.label_loss(logits, right, weight=alpha, smoothing=0.0, focal=gamma)
+    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-5)
+    found.sum().backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+    many = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    p = torch.where(many == 1, logits.detach().sigmoid(), 1 - logits.detach().sigmoid()).double()
+    expected = (-torch.where(many == 1, alpha, 1.0) * (1 - p) ** gamma * p.log()).mean(1)
+    found = tensors.multi_label_loss(logits, many, weight=alpha, focal=gamma)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_run_resumed_from_its_folder_equals_an_unbroken_one(trainings: Trainings, tmp_path: Path) -> None:

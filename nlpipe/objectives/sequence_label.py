@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from nlpipe.errors import DataError, UnsupportedError, suggest
+from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.objectives.base import Batch, Gold, Objective, Probabilities, Raw, Row, Text, parts
+from nlpipe.objectives.class_weights import weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,17 +27,19 @@ class SequenceLabel(Objective):
     the answer is the mean of their probabilities. Of a pair the longer text is windowed; the shorter is read
     whole in each window.
 
-    `class_weights` is `balanced` (n / (classes x count), as scikit-learn has it) or a weight per label name.
+    `class_weights` is `balanced` or a weight per label name (`class_weights.weights`); `focal` is the exponent of the
+    focal loss (`tensors.focused`).
     """
 
     head: ClassVar[str] = "SequenceClassification"
     peft: ClassVar[str | None] = "SEQ_CLS"
-    train_options: ClassVar[frozenset[str]] = frozenset({"class_weights", "label_smoothing"})
+    train_options: ClassVar[frozenset[str]] = frozenset({"class_weights", "focal", "label_smoothing"})
 
     labels: tuple[str, ...] = ()
     kind: Literal["single", "multi", "number"] = "single"
     class_weights: Literal["balanced"] | Mapping[str, float] | tuple[float, ...] | None = None
     label_smoothing: float = 0.0
+    focal: float = 0.0
 
     @property
     def outputs(self) -> int:
@@ -82,28 +85,27 @@ class SequenceLabel(Objective):
             return [(span, (0, shorter)) for span in moving]
         return [((0, shorter), span) for span in moving]
 
+    def with_training(self, options: Mapping[str, Any]) -> Self:
+        """As everywhere; options that the kind of gold cannot use are refused too."""
+        useless = {
+            "single": {},
+            "multi": {"label_smoothing": "several labels may hold of one text"},
+            "number": dict.fromkeys(sorted(self.train_options), "a number is predicted"),
+        }[self.kind]
+        for name, why in useless.items():
+            if options.get(name) is not None:
+                raise UnsupportedError(f"train.{name} does nothing where {why}; leave it out")
+        return super().with_training(options)
+
     def settle(self, golds: Sequence[Gold]) -> Self:
         """Class weights as one number per label."""
-        if self.class_weights is None or self.kind == "number":
+        wanted = self.class_weights
+        if wanted is None or isinstance(wanted, tuple):
             return self
-        if isinstance(self.class_weights, Mapping):
-            unknown = [name for name in self.class_weights if name not in self.labels]
-            if unknown:
-                raise UnsupportedError(
-                    f"train.class_weights: unknown label {unknown[0]!r}; {suggest(unknown[0], self.labels)}"
-                )
-            weights = tuple(float(self.class_weights.get(name, 1.0)) for name in self.labels)
-        else:
-            counts = [0] * len(self.labels)
-            for gold in golds:
-                for label in [gold] if self.kind == "single" else gold:
-                    counts[label] += 1
-            total = len(golds)
-            if self.kind == "single":
-                weights = tuple(total / (len(counts) * max(count, 1)) for count in counts)
-            else:  # how much rarer a label's presence is than its absence: torch's pos_weight
-                weights = tuple((total - count) / max(count, 1) for count in counts)
-        return replace(self, class_weights=weights)
+        if self.kind == "single":
+            return replace(self, class_weights=weights(wanted, self.labels, golds))
+        found = (label for gold in golds for label in gold)
+        return replace(self, class_weights=weights(wanted, self.labels, found, len(golds)))
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right; `terms` is the number of examples (windows weigh their share)."""
@@ -144,9 +146,9 @@ class SequenceLabel(Objective):
         settled = isinstance(self.class_weights, tuple)
         weight = torch.tensor(self.class_weights, device=logits.device) if settled else None
         if self.kind == "single":
-            loss = tensors.label_loss(logits, target, weight=weight, smoothing=self.label_smoothing)
+            loss = tensors.label_loss(logits, target, weight=weight, smoothing=self.label_smoothing, focal=self.focal)
         elif self.kind == "multi":
-            loss = tensors.multi_label_loss(logits, target, weight=weight)
+            loss = tensors.multi_label_loss(logits, target, weight=weight, focal=self.focal)
         else:
             loss = (logits.squeeze(1) - target).square()
         return (loss * batch.targets["weight"]).sum()

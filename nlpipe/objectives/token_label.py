@@ -9,10 +9,11 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 from nlpipe.objectives.base import Batch, Gold, Objective, Raw, Row, Words, WordScores, parts
+from nlpipe.objectives.class_weights import weights
 from nlpipe.objectives.words import Located, locate, ranges
 
 if TYPE_CHECKING:
@@ -53,17 +54,22 @@ class TokenLabel(Objective):
     that have it; in the answer it takes the scores of the window with the most context around it. A word without
     any token (some tokenizers drop control characters), or beyond a cut asked for by name, is certain to carry
     `background`, the index of the label that says nothing.
+
+    `class_weights` is `balanced` or a weight per label name (`class_weights.weights`); `focal` is the exponent of the
+    focal loss (`tensors.focused`).
     """
 
     head: ClassVar[str] = "TokenClassification"
     peft: ClassVar[str | None] = "TOKEN_CLS"
-    train_options: ClassVar[frozenset[str]] = frozenset({"label_smoothing"})
+    train_options: ClassVar[frozenset[str]] = frozenset({"class_weights", "focal", "label_smoothing"})
     pooled: ClassVar[bool] = False
     both_sides: ClassVar[bool] = True
 
     labels: tuple[str, ...] = ()
     background: int = 0
+    class_weights: Literal["balanced"] | Mapping[str, float] | tuple[float, ...] | None = None
     label_smoothing: float = 0.0
+    focal: float = 0.0
 
     @property
     def outputs(self) -> int:
@@ -101,6 +107,14 @@ class TokenLabel(Objective):
         cut = ranges(len(found.ids), room, self.window.overlap, found.borders)
         return [next(cut)] if self.window.long == "truncate" else list(cut)
 
+    def settle(self, golds: Sequence[Gold]) -> Self:
+        """Class weights as one number per label, balanced over the words."""
+        wanted = self.class_weights
+        if wanted is None or isinstance(wanted, tuple):
+            return self
+        found = (label for gold in golds for label in gold if label is not None)
+        return replace(self, class_weights=weights(wanted, self.labels, found))
+
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right. Targets are lists of equal length over all labelled words of the batch: their row,
         position, label and weight; `terms` is the number of labelled words."""
@@ -127,11 +141,17 @@ class TokenLabel(Objective):
 
     def loss(self, outputs: Mapping[str, torch.Tensor], batch: Batch) -> torch.Tensor:
         """Cross-entropy at the first token of each labelled word, summed over words."""
+        import torch
+
         from nlpipe import tensors
 
         targets = batch.targets
         logits = outputs["logits"][targets["row"], targets["position"]].float()
-        loss = tensors.label_loss(logits, targets["label"], weight=None, smoothing=self.label_smoothing)
+        settled = isinstance(self.class_weights, tuple)
+        weight = torch.tensor(self.class_weights, device=logits.device) if settled else None
+        loss = tensors.label_loss(
+            logits, targets["label"], weight=weight, smoothing=self.label_smoothing, focal=self.focal
+        )
         return (loss * targets["weight"]).sum()
 
     def predict(self, runner: Runner, batch: Batch, call: Mapping[str, Any]) -> list[Raw]:
