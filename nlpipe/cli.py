@@ -131,10 +131,21 @@ def run_command(
 
 @app.command()
 def evaluate(
-    model: Model,
     data: Annotated[str, typer.Option("--data", metavar="FILE", help="Labelled rows.")],
+    model: Annotated[str | None, typer.Argument(help="A model folder, a Hub name, or package:NAME/PATH.")] = None,
+    predictions: Annotated[
+        str | None,
+        typer.Option("--predictions", metavar="FILE", help="Score these answers, made elsewhere, and no model."),
+    ] = None,
     task: TaskName = None,
     columns: Columns = None,
+    data_format: Annotated[str | None, typer.Option(help="The rows' format, where the name does not tell.")] = None,
+    predictions_format: Annotated[
+        str | None, typer.Option(help="The answers' format, where the name does not tell.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="With --predictions: one of the task's.")
+    ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals; 0: none.")] = 1000,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Keep scores and answers here, for `nlpipe compare`.")
@@ -142,12 +153,39 @@ def evaluate(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Score a model on labelled rows."""
+    """Score a model, or answers made elsewhere, on labelled rows."""
     from nlpipe import tables
-    from nlpipe.running import evaluate_model
 
-    pipe = _pipeline(model, task, offline)
-    scores = evaluate_model(pipe, data, _pairs(columns, "--columns"), bootstrap=bootstrap, output=output)
+    if (model is None) == (predictions is None):
+        raise DataError("say what to score: a model, or --predictions FILE with --task NAME")
+    source = {"path": data, "format": data_format}
+    ours = _pairs(columns, "--columns")
+    if predictions is None:
+        lost = [name for name, given in (("option", option), ("predictions-format", predictions_format)) if given]
+        if lost:
+            raise DataError(f"--{lost[0]} goes with --predictions; a model has what it was trained with")
+        from nlpipe.running import evaluate_model
+
+        pipe = _pipeline(str(model), task, offline)
+        scores = evaluate_model(pipe, source, ours, bootstrap=bootstrap, output=output)
+    else:
+        if task is None:
+            raise DataError("--predictions needs --task NAME, one of `nlpipe tasks`")
+        from nlpipe.recipe_yaml import typed
+        from nlpipe.running import evaluate_predictions
+
+        options = {key: typed(value) for key, value in _pairs(option, "--option", "KEY=VALUE, such as top_k=1").items()}
+        scores = evaluate_predictions(
+            task,
+            predictions,
+            source,
+            ours,
+            format=predictions_format,
+            options=options,
+            bootstrap=bootstrap,
+            output=output,
+            plugins=_plugins(),
+        )
     if as_json:
         typer.echo(json.dumps(scores.to_dict()))
     else:
@@ -181,8 +219,8 @@ def compare(
 @app.command()
 def predict(
     model: Model,
-    source: Annotated[str, typer.Option("--input", metavar="FILE|-", help="csv, tsv, json, jsonl, parquet or txt.")],
-    target: Annotated[str, typer.Option("--output", metavar="FILE|-", help="jsonl, csv, tsv or parquet.")] = "-",
+    source: Annotated[str, typer.Option("--input", metavar="FILE|-", help="csv, tsv, json, jsonl, parquet, txt …")],
+    target: Annotated[str, typer.Option("--output", metavar="FILE|-", help="jsonl, csv, tsv, parquet …")] = "-",
     task: TaskName = None,
     columns: Columns = None,
     input_format: Annotated[str | None, typer.Option(help="The input's format, where its name does not tell.")] = None,
@@ -192,7 +230,10 @@ def predict(
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
-    """Answer every row of a file; input columns are kept. `-` is standard input or output."""
+    """Answer every row of a file; input columns are kept. `-` is standard input or output.
+
+    Beside the formats named, those of the task's own are read and written (conll, squad).
+    """
     from nlpipe.predicting import predict as answer
 
     pairs = _pairs(columns, "--columns")
@@ -350,11 +391,11 @@ def _pipeline(model: str, task: str | None, offline: bool) -> Any:
     return pipelines.pipeline(task, model=model, offline=offline, plugins=plugins)
 
 
-def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+def _pairs(given: list[str] | None, option: str, form: str = "OURS=THEIRS, such as text=review") -> dict[str, str]:
     pairs = [item.partition("=") for item in given or []]
     odd = ["".join(pair) for pair in pairs if not all(pair)]
     if odd:
-        raise DataError(f"{option} {odd[0]}: say OURS=THEIRS, such as text=review")
+        raise DataError(f"{option} {odd[0]}: say {form}")
     return {ours: theirs for ours, _, theirs in pairs}
 
 

@@ -6,7 +6,7 @@ Knows no task: what a row means is the Record's own business, and what its class
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -19,6 +19,7 @@ from nlpipe.parsers import Faults, Row, check_columns
 from nlpipe.readers import (
     FORMATS,
     TEXT_FORMATS,
+    Own,
     as_rows,
     check_file,
     format_of,
@@ -81,19 +82,21 @@ class _Table:
     lines: Mapping[int, int]
 
 
-def read_table(source: Any, *, split: str = "train", hook: DatasetHook | None = None) -> pd.DataFrame:
+def read_table(
+    source: Any, *, split: str = "train", hook: DatasetHook | None = None, own: Own | None = None
+) -> pd.DataFrame:
     """Read a source into a DataFrame of all its columns, its cells as they are written.
 
     `source` is a path; {"path", "format"}; {"hub", "config", "split", "revision"}; a DataFrame, a
     `datasets.Dataset` or a list of mappings; or a string that a plugin knows, which `hook` is asked for
-    first. `split` is the part to take of a source that has several.
+    first. `split` is the part to take of a source that has several, `own` the formats of the task's own.
 
     The index, named `row`, holds row numbers from 1: of the line in JSON lines and plain text, of the row
     of data elsewhere. Cells of csv, tsv and txt are text (`NA` and `007` stay so), and
     `frame.attrs["text_cells"]` says it. Values of other formats are Python's own; None where there is none.
     Raises DataError for whatever cannot be read, PluginError where a plugin's answer is no table.
     """
-    return _read(source, split, hook).frame
+    return _read(source, split, hook, own).frame
 
 
 def records(frame: pd.DataFrame, record: type[RecordT], columns: Mapping[str, str], source: str) -> list[RecordT]:
@@ -116,11 +119,13 @@ def load_splits(
     seed: int,
     stratify: Callable[[Any], str | None] | None = None,
     hook: DatasetHook | None = None,
+    own: Own | None = None,
 ) -> dict[str, Split]:
     """Read each split; None leaves one out, and a number is a share of `train`, which keeps the rest.
 
     Which rows a share takes is drawn by `seed`, the same for the same file and seed; with `stratify`, which
-    names a row's class, the same share of every class (`nlpipe.shares`), each keeping a row in train.
+    names a row's class, the same share of every class (`nlpipe.shares`), each keeping a row in train. `own` are the
+    formats of the task's own.
     Raises DataError as `read_table` and `records` do, and where a share is not between 0 and 1 or too
     small to give a row.
     """
@@ -133,8 +138,8 @@ def load_splits(
         if (found := beir.of(source)) is not None:
             splits[name] = _collection(name, found, record, item, columns)
             continue
-        table = _read(source, name, hook)
-        examples = cast(list[Record], _records(table, record, columns))
+        table = _read(source, name, hook, own)
+        examples = cast(list[Record], _records(table, record, columns, _readable(own)))
         splits[name] = Split(name, table.name, examples, table.frame, table.frame.index.tolist())
     _check_shares(shares, splits)
     if shares:
@@ -160,15 +165,15 @@ def _collection(
 # ---- sources to tables
 
 
-def _read(source: Any, split: str, hook: DatasetHook | None) -> _Table:
+def _read(source: Any, split: str, hook: DatasetHook | None, own: Own | None) -> _Table:
     if isinstance(source, str) and hook is not None and (answer := hook(source=source)) is not None:
         return _from_plugin(answer, source, split)
     if isinstance(source, str | Path):
-        return _from_file(str(source), None)
+        return _from_file(str(source), None, own)
     if isinstance(source, BaseModel):  # as a recipe holds it
         source = source.model_dump()
     if isinstance(source, Mapping):
-        return _from_mapping(source, split)
+        return _from_mapping(source, split, own)
     if isinstance(source, Sequence):
         name = f"the {split} list"
         faults = read_faults(name)
@@ -176,7 +181,7 @@ def _read(source: Any, split: str, hook: DatasetHook | None) -> _Table:
     return _from_object(source, f"the {split} data")
 
 
-def _from_mapping(source: Mapping[str, Any], split: str) -> _Table:
+def _from_mapping(source: Mapping[str, Any], split: str, own: Own | None) -> _Table:
     known = ("hub", "config", "split", "revision") if "hub" in source else ("path", "format")
     if unknown := [key for key in source if key not in known]:
         raise DataError(f"{split}: unknown key '{unknown[0]}'; {suggest(unknown[0], known)}")
@@ -188,14 +193,14 @@ def _from_mapping(source: Mapping[str, Any], split: str) -> _Table:
         return _from_object(dataset, name)
     if "path" not in source:
         raise DataError(f"{split}: a source is {{path: …, format: …}} or {{hub: …}}; this one names neither")
-    return _from_file(str(source["path"]), source.get("format"))
+    return _from_file(str(source["path"]), source.get("format"), own)
 
 
-def _from_file(name: str, format: str | None) -> _Table:
+def _from_file(name: str, format: str | None, own: Own | None) -> _Table:
     check_file(name)
-    kind, zipped = format_of(name, format)
+    kind, zipped = format_of(name, format, own or ())
     faults = read_faults(name)
-    return _table(numbered_rows(name, kind, zipped, faults), name, faults, text_cells=kind in TEXT_FORMATS)
+    return _table(numbered_rows(name, kind, zipped, faults, own), name, faults, text_cells=kind in TEXT_FORMATS)
 
 
 def _from_plugin(answer: Any, source: str, split: str) -> _Table:
@@ -258,9 +263,11 @@ def _table(rows: Iterator[Row], name: str, faults: Faults, *, text_cells: bool =
 # ---- tables to records
 
 
-def _records(table: _Table, record: type[RecordT], columns: Mapping[str, str]) -> list[RecordT]:
+def _records(
+    table: _Table, record: type[RecordT], columns: Mapping[str, str], own: Iterable[str] = ()
+) -> list[RecordT]:
     frame = table.frame
-    theirs = _columns(frame, record, columns, table.name)
+    theirs = _columns(frame, record, columns, table.name, own)
     numbers = frame.index if frame.index.name == "row" else range(1, len(frame) + 1)
     cells = {ours: frame[column].tolist() for ours, column in theirs.items()}
     faults = Faults(f"{table.name}: {{rows}} cannot be used")
@@ -284,7 +291,13 @@ def _with_column(problem: Problem, theirs: Mapping[str, str]) -> Problem:
     return Problem("", problem.key + renamed, problem.message)
 
 
-def _columns(frame: pd.DataFrame, record: type[Record], columns: Mapping[str, str], source: str) -> dict[str, str]:
+def _readable(own: Own | None) -> list[str]:
+    return [name for name, form in (own or {}).items() if form.rows]
+
+
+def _columns(
+    frame: pd.DataFrame, record: type[Record], columns: Mapping[str, str], source: str, own: Iterable[str]
+) -> dict[str, str]:
     """The column of each field that has one, ours: theirs. All that is wrong is said at once."""
     fields, there = record.model_fields, list(frame.columns)
     check_columns(there, source)
@@ -302,6 +315,8 @@ def _columns(frame: pd.DataFrame, record: type[Record], columns: Mapping[str, st
         say = f"say columns: {{{ours}: {near or '<theirs>'}}}"
         problems.append(Problem("columns", ours, f"there is no column '{theirs}'; {say}"))
     if problems:
+        if formats := ", ".join(own):
+            problems.append(Problem("format", "", f"a file of the task's own kind is named so: format: {formats}"))
         raise DataError(f"{source} does not fit the task; its columns are: {', '.join(there) or 'none'}", problems)
     return {ours: columns.get(ours, ours) for ours in fields if columns.get(ours, ours) in there}
 

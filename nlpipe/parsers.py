@@ -32,8 +32,8 @@ _SIGNATURES = {
 class Row:
     """One row as it stands in its source.
 
-    `number` counts from 1: lines in JSON lines and plain text, rows of data elsewhere. `line` is the line
-    on which a CSV or TSV row begins, None elsewhere.
+    `number` counts from 1: lines in JSON lines and plain text, rows of data elsewhere. `line` is the line on which a
+    row of CSV, TSV or a task's own format begins, None elsewhere.
     """
 
     number: int
@@ -68,8 +68,8 @@ class Faults:
         raise DataError(self.heading.replace("{rows}", rows), [*self.problems, *rest])
 
 
-def _lines(handle: IO[Any], name: str) -> Iterator[str]:
-    """The lines of a UTF-8 stream, line ends kept; only `\\n` ends a line."""
+def lines_of(handle: IO[Any], name: str) -> Iterator[str]:
+    """The lines of a UTF-8 stream, line ends kept; only `\\n` ends a line. Raises DataError for other encodings."""
     seen = 0
     for number, raw in enumerate(handle, 1):
         if isinstance(raw, str):
@@ -92,7 +92,7 @@ def _lines(handle: IO[Any], name: str) -> Iterator[str]:
 
 
 def _read_csv(handle: IO[Any], name: str, faults: Faults, delimiter: str = ",") -> Iterator[Row]:
-    reader = csv.reader(_lines(handle, name), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines_of(handle, name), delimiter=delimiter, strict=True)
     header: list[str] = []
     number = 0
     while True:
@@ -134,12 +134,12 @@ def _read_tsv(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
 
 
 def _read_txt(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
-    for number, line in enumerate(_lines(handle, name), 1):
+    for number, line in enumerate(lines_of(handle, name), 1):
         yield Row(number, None, {"text": line.removesuffix("\n").removesuffix("\r")})
 
 
 def _read_jsonl(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
-    for number, line in enumerate(_lines(handle, name), 1):
+    for number, line in enumerate(lines_of(handle, name), 1):
         if line.isspace():
             continue
         try:
@@ -155,7 +155,7 @@ def _read_jsonl(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
 
 
 def _read_json(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
-    text = "".join(_lines(handle, name))
+    text = "".join(lines_of(handle, name))
     if not text.strip():
         return
     try:

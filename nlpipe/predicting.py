@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nlpipe.errors import DataError, suggest
 from nlpipe.pipelines import Pipeline
-from nlpipe.readers import iter_rows
-from nlpipe.writers import open_writer
+from nlpipe.readers import FORMATS, format_of, iter_rows
+from nlpipe.task import Format
+from nlpipe.writers import open_sink, open_writer
 
 STREAM = "-"
 
@@ -40,24 +41,50 @@ def predict(
     maps the task's field names to the file's. Standard input is text lines unless `source_format` says else,
     standard output JSON lines. Raises DataError for rows that cannot be answered, with their number.
     """
+    own = pipe.task.formats
     if source == STREAM:
-        rows = iter_rows(sys.stdin.buffer, format=source_format or "txt")
+        rows = iter_rows(sys.stdin.buffer, format=source_format or "txt", own=own)
     else:
-        rows = iter_rows(Path(source), format=source_format)
+        rows = iter_rows(Path(source), format=source_format, own=own)
     fields, known = dict(columns or {}), pipe.task.Input.model_fields
     if unknown := [name for name in fields if name not in known]:
         raise DataError(f"--columns: {pipe.card.task} has no field {unknown[0]!r}; {suggest(unknown[0], known)}")
     kept, asked = tee(rows)
     results = pipe.map(_inputs(asked, pipe, fields, source), first=1)
-    count = truncated = 0
+    tally = _Tally()
+    pairs = tally.over(zip(kept, results, strict=True))
+    sink = sys.stdout.buffer if target == STREAM else Path(target)
     writing = target_format or ("jsonl" if target == STREAM else None)
-    with open_writer(sys.stdout.buffer if target == STREAM else Path(target), format=writing) as writer:
-        for row, result in zip(kept, results, strict=True):
-            assert result is not None
-            writer.write(_merged(row, result.to_dict()))
-            count += 1
-            truncated += bool(result.seen and result.seen[0] < result.seen[1])
-    return Predicted(count, truncated)
+    kind = format_of(target, writing, own)[0]
+    if kind in own and kind not in FORMATS:
+        named = (({**row, **{ours: row[theirs] for ours, theirs in fields.items()}}, found) for row, found in pairs)
+        _write_own(own[kind], kind, sink, named)
+    else:
+        with open_writer(sink, format=writing) as writer:
+            for row, result in pairs:
+                writer.write(_merged(row, result.to_dict()))
+    return Predicted(tally.rows, tally.truncated)
+
+
+@dataclass(slots=True)
+class _Tally:
+    rows: int = 0
+    truncated: int = 0
+
+    def over(self, pairs: Iterable[tuple[dict[str, Any], Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
+        """The same pairs, counted as they pass."""
+        for row, result in pairs:
+            self.rows += 1
+            self.truncated += bool(result.seen and result.seen[0] < result.seen[1])
+            yield row, result
+
+
+def _write_own(form: Format, name: str, sink: Path | IO[bytes], pairs: Iterable[tuple[dict[str, Any], Any]]) -> None:
+    if form.write is None:
+        raise DataError(f"answers cannot be written as {name} ({form.summary}); take jsonl")
+    with open_sink(sink) as stream:
+        for piece in form.write(pairs):
+            stream.write(piece.encode())
 
 
 def _inputs(

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 from nlpipe.errors import DataError, Problem, nearest, suggest
-from nlpipe.parsers import PARSERS, Faults, Row
+from nlpipe.parsers import PARSERS, Faults, Row, lines_of
 from nlpipe.rows import show
+from nlpipe.task import Format, FormatRow
+
+Own = Mapping[str, Format]
+"""The formats of a task's own, by name."""
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt")
 """What can be read and written; the name of a file may end in `.gz` after any of them."""
@@ -25,38 +29,43 @@ TEXT_FORMATS = frozenset({"csv", "tsv", "txt"})
 _ALIASES = {"ndjson": "jsonl"}
 
 
-def format_of(name: str, given: str | None = None) -> tuple[str, bool]:
+def format_of(name: str, given: str | None = None, own: Iterable[str] = ()) -> tuple[str, bool]:
     """The format of a file and whether it is gzipped, by `given` or else by the end of its name.
 
-    Raises DataError where neither names a known format.
+    `own` names formats that are known beside FORMATS. Raises DataError where neither names a known format.
     """
+    known = (*FORMATS, *own)
     word = (given or name).lower()
     zipped = word.endswith(".gz") or name.lower().endswith(".gz")
     word = word.removesuffix(".gz")
     ending = word if given else Path(word).suffix.removeprefix(".")
     ending = _ALIASES.get(ending, ending)
-    if ending in FORMATS:
+    if ending in known:
         return ending, zipped
     if given:
-        raise DataError(f"{name}: unknown format '{given}'; {suggest(given, FORMATS)}")
+        raise DataError(f"{name}: unknown format '{given}'; {suggest(given, known)}")
     what = f"ends in '.{ending}', which is no format nlpipe reads" if ending else "has no ending that tells its format"
-    raise DataError(f"{name} {what}; say `format:`, one of {', '.join(FORMATS)}")
+    raise DataError(f"{name} {what}; say `format:`, one of {', '.join(known)}")
 
 
-def iter_rows(source: str | Path | IO[Any], format: str | None = None) -> Iterator[dict[str, Any]]:
+def iter_rows(
+    source: str | Path | IO[Any], format: str | None = None, own: Own | None = None
+) -> Iterator[dict[str, Any]]:
     """The rows of a file or an open stream, one at a time, as mappings from column to cell.
 
     Memory stays constant, but for `json`, which is read whole. A stream needs `format`; a Parquet stream
-    is copied to a temporary file first. Cells of csv, tsv and txt are text; txt has one column, `text`.
+    is copied to a temporary file first. Cells of csv, tsv and txt are text; txt has one column, `text`. `own` are a
+    task's own formats.
     Raises DataError at the call for a missing file or an unknown format, else at the first bad row.
     """
     name = source_name(source)
     if not isinstance(source, str | Path) and format is None:
-        raise DataError(f"{name}: say `format:`, one of {', '.join(FORMATS)}")
+        raise DataError(f"{name}: say `format:`, one of {', '.join((*FORMATS, *(own or ())))}")
     if isinstance(source, str | Path):
         check_file(source)
-    kind, zipped = format_of(name, format)
-    return (row.cells for row in numbered_rows(source, kind, zipped, Faults(_HEADING.format(name), at_once=True)))
+    kind, zipped = format_of(name, format, own or ())
+    faults = Faults(_HEADING.format(name), at_once=True)
+    return (row.cells for row in numbered_rows(source, kind, zipped, faults, own))
 
 
 def read_faults(name: str) -> Faults:
@@ -101,15 +110,25 @@ def _files_in(folder: Path, name: str) -> str:
     return f"; {hint}{place} holds: {shown}" if files else f"; {place} holds no files"
 
 
-def numbered_rows(source: str | Path | IO[Any], format: str, zipped: bool, faults: Faults) -> Iterator[Row]:
+def numbered_rows(
+    source: str | Path | IO[Any],
+    format: str,
+    zipped: bool,
+    faults: Faults,
+    own: Own | None = None,
+    *,
+    answers: bool = False,
+) -> Iterator[Row]:
     """The rows of a source with their numbers. Bad ones go to `faults` and are left out.
 
-    Raises DataError where nothing more can be read, and where there was no row at all.
+    Of one of the task's `own` formats its answers, where `answers` asks for them. Raises DataError where nothing more
+    can be read, and where there was no row at all.
     """
     name, none = source_name(source), True
+    parse = PARSERS[format] if format in PARSERS else _parser((own or {})[format], format, answers=answers)
     try:
         with _opened(source, zipped) as handle:
-            for row in PARSERS[format](handle, name, faults):
+            for row in parse(handle, name, faults):
                 none = False
                 yield row
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -118,6 +137,27 @@ def numbered_rows(source: str | Path | IO[Any], format: str, zipped: bool, fault
         raise DataError(f"{name} cannot be read: {error.strerror or error}") from None
     if none and not faults.rows:
         raise DataError(f"{name} has no rows")
+
+
+def _parser(form: Format, format: str, *, answers: bool) -> Callable[[IO[Any], str, Faults], Iterator[Row]]:
+    """A task's own format as a parser. Raises DataError where it holds nothing of the kind."""
+    read: Callable[[Iterable[str]], Iterator[FormatRow]] | None = form.answers if answers else form.rows
+    if read is None:
+        raise DataError(f"the format {format} ({form.summary}) holds no {'answers' if answers else 'rows'} to be read")
+
+    def parse(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
+        try:
+            for number, row in enumerate(read(lines_of(handle, name)), 1):
+                line = "" if row.line is None else f" (line {row.line})"
+                if row.fault:
+                    faults.add(f"row {number}{line}", Problem("", "", row.fault))
+                else:
+                    yield Row(number, row.line, dict(row.cells))
+        except DataError as error:
+            # Of the file as a whole; what lines_of says names it already.
+            raise error if str(error).startswith(name) else DataError(f"{name}: {error}") from None
+
+    return parse
 
 
 @contextmanager

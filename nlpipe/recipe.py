@@ -53,6 +53,7 @@ __all__ = [
     "build",
     "check",
     "dump",
+    "options_of",
     "read",
     "schema",
     "shipped",
@@ -93,7 +94,12 @@ def check(recipe: Recipe, tasks: Tasks) -> TaskOptions:
 
     `read` has done this; a recipe made in Python has not been compared with its task.
     """
-    options, wrong = _against_task(recipe.task.name, recipe.task.options, recipe.model.objective, tasks)
+    return options_of(recipe.task.name, recipe.task.options, tasks, recipe.model.objective)
+
+
+def options_of(task: str, settings: Mapping[str, Any], tasks: Tasks, objective: str = "auto") -> TaskOptions:
+    """The validated options of a task. Raises RecipeError where it is unknown or they do not fit."""
+    options, wrong = _against_task(task, settings, objective, tasks)
     if options is None or wrong:
         raise _error("", Document({}), wrong)
     return options

@@ -117,8 +117,8 @@ class Text(Result):
     """
 
     text: str
-    ended: bool
-    log_probability: float | None
+    ended: bool = True
+    log_probability: float | None = None
     alternatives: tuple[Text, ...] = ()
     token_log_probabilities: tuple[float, ...] = ()
 
@@ -148,7 +148,7 @@ class Ranked:
 
     id: str
     similarity: float
-    text: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

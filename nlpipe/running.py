@@ -16,7 +16,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlpipe import adapter, artifact, cards, data, evaluation, freezing, measured, parity, pipelines, preparing
+from nlpipe import (
+    adapter,
+    artifact,
+    cards,
+    data,
+    evaluation,
+    freezing,
+    measured,
+    parity,
+    pipelines,
+    predictions,
+    preparing,
+)
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location
 from nlpipe.data import Split
@@ -27,7 +39,7 @@ from nlpipe.objectives.base import Objective, Row
 from nlpipe.pipelines import Asked, Pipeline
 from nlpipe.plugins import Plugins
 from nlpipe.preparing import AnyTask
-from nlpipe.recipe import Recipe, check
+from nlpipe.recipe import Recipe, check, options_of
 from nlpipe.results import Result
 from nlpipe.rundir import RunDirectory
 from nlpipe.runners.torch import TorchRunner
@@ -94,10 +106,7 @@ def evaluate_model(
     """
     if output is not None:
         measured.claim(output)
-    hook = pipe.plugins.hook.nlpipe_dataset
-    split = data.load_splits(
-        {"test": source}, pipe.task.Example, columns or {}, item=pipe.task.Item, seed=DEFAULT_SEED, hook=hook
-    )["test"]
+    split = _test_split(type(pipe.task), source, columns, pipe.plugins)
     preparing.golds(pipe.task, pipe.objective, split)
     pipe = _over(pipe, split)
     results = [result for result in pipe.map(map(pipe.task.given, split.examples)) if result is not None]
@@ -105,6 +114,50 @@ def evaluate_model(
     if output is not None:
         measured.write(output, split, scores, results)
     return scores
+
+
+def evaluate_predictions(
+    task: str,
+    answers: str,
+    source: Any,
+    columns: Mapping[str, str] | None = None,
+    *,
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    bootstrap: int = 1000,
+    output: Path | None = None,
+    plugins: Plugins | None = None,
+) -> Scores:
+    """The scores of answers made elsewhere, in the file `answers`, on labelled rows: whatever `data:` takes.
+
+    `format` is the answers' where their file's name does not tell; `options` are the task's; `output` as with
+    `evaluate_model`. Raises RecipeError for options that the task has not, DataError for rows and answers that do not
+    fit, with their numbers, ArtifactError for a folder in use.
+    """
+    if output is not None:
+        measured.claim(output)
+    registry = plugins or Plugins.discover()
+    kind = registry.task(task)
+    asked = kind((), options_of(task, options or {}, registry.tasks))
+    split = _test_split(kind, source, columns, registry)
+    results = predictions.read(asked, answers, split, format)
+    scores = evaluation.evaluate(asked, results, split.examples, bootstrap=bootstrap)
+    if output is not None:
+        measured.write(output, split, scores, results)
+    return scores
+
+
+def _test_split(kind: type[AnyTask], source: Any, columns: Mapping[str, str] | None, plugins: Plugins) -> Split:
+    hook = plugins.hook.nlpipe_dataset
+    return data.load_splits(
+        {"test": source},
+        kind.Example,
+        columns or {},
+        item=kind.Item,
+        seed=DEFAULT_SEED,
+        hook=hook,
+        own=kind.formats,
+    )["test"]
 
 
 def _over(pipe: Pipeline, split: Split) -> Pipeline:
@@ -187,6 +240,7 @@ class _Session:
             seed=self.seed,
             stratify=self.kind.stratum,
             hook=self.plugins.hook.nlpipe_dataset,
+            own=self.kind.formats,
         )
 
     def _adapted(self, training: Training, base: Backbone) -> Training:

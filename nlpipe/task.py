@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -41,6 +42,35 @@ class TaskOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+@dataclass(frozen=True, slots=True)
+class FormatRow:
+    """One row as a Format reads it.
+
+    `cells` are under the task's field names; others are kept as further columns. `line` is the line on which the row
+    begins, from 1, None where lines mean nothing. `fault` says why a row cannot be read; its cells then do not count.
+    """
+
+    cells: Mapping[str, Any]
+    line: int | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How files of a field's own kind hold a task's rows, or answers to them. Knows lines of text, and no paths.
+
+    `rows` reads rows to learn from, to score or to answer. `answers` reads answers made elsewhere: cells for
+    `Task.told`, with the row's `id` where the format has one; else they stand in the order of the rows. `write` turns
+    (a row's cells, its Result) into pieces of text. Each is None where the format has nothing of the kind. Lines keep
+    their ends. All raise DataError where a text as a whole is not of the format.
+    """
+
+    summary: str
+    rows: Callable[[Iterable[str]], Iterator[FormatRow]] | None = None
+    answers: Callable[[Iterable[str]], Iterator[FormatRow]] | None = None
+    write: Callable[[Iterable[tuple[Mapping[str, Any], Any]]], Iterator[str]] | None = None
+
+
 InputT = TypeVar("InputT", bound=Record)
 ExampleT = TypeVar("ExampleT", bound=Record)
 ResultT = TypeVar("ResultT", bound=Result)
@@ -53,7 +83,7 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     One task has one Input, one Result and one list of metrics. `metrics[0]` decides which weights are best.
     An instance is configured: `labels` are the names in the order of the model's outputs (empty for a
     task without labels), `options` the task's settings; `call_options` names those of them that a single call may
-    replace.
+    replace. `formats` are the files of the task's own kind, by the name that a recipe gives as `format`.
     """
 
     name: ClassVar[str]
@@ -64,6 +94,7 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     Item: ClassVar[type[Record] | None] = None  # of the collection that inputs are answered from, if there is one
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     metrics: ClassVar[tuple[Metric, ...]]
+    formats: ClassVar[Mapping[str, Format]] = {}
     call_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, labels: Sequence[str] = (), options: OptionsT | None = None) -> None:
@@ -154,6 +185,13 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
         Each is a sentence of its own; the core puts it behind the source's name and logs it once per set.
         """
         return ()
+
+    def told(self, cells: Mapping[str, Any], example: ExampleT) -> Mapping[str, Any]:
+        """An answer made elsewhere as the Result's fields, for answers in other forms; as it is by default.
+
+        Raises DataError for an answer that cannot be one to this example.
+        """
+        return cells
 
     @classmethod
     def stratum(cls, example: ExampleT) -> str | None:

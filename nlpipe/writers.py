@@ -184,6 +184,13 @@ def _writer(kind: str, sink: IO[bytes], name: str, columns: Sequence[str] | None
 
 
 @contextmanager
+def open_sink(target: str | Path | IO[Any]) -> Iterator[IO[bytes]]:
+    """Bytes to a file or an open stream; a file appears whole or not at all, as with `open_writer`."""
+    with _sink(target, source_name(target)) as sink:
+        yield sink
+
+
+@contextmanager
 def _sink(target: str | Path | IO[Any], name: str) -> Iterator[IO[bytes]]:
     if not isinstance(target, str | Path):
         yield from _stream(target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -137,6 +137,19 @@ class Classification(Task[Question, Labelled, Label, Settings]):
             return Label(best, scores[best], scores, (best,))
         held = tuple(name for name in self.labels if scores[name] >= self.options.threshold)
         return Label(best, scores[best], scores, held) if held else Label(None, None, scores, ())
+
+    def told(self, cells: Mapping[str, Any], example: Labelled) -> Mapping[str, Any]:
+        """Also a label alone, or all `labels` that hold; spelt as in rows."""
+        if "label" not in cells and "labels" not in cells:
+            return cells
+        given = cells["labels"] if isinstance(cells.get("labels"), list) else [cells.get("label")]
+        named = [name for name in given if name is not None]
+        if odd := [name for name in named if not isinstance(name, str | int)]:
+            raise DataError(f"a label is a name or a number, not {odd[0]!r}")
+        names = self.Example(text="", labels=tuple(named)).names
+        scores = cells.get("scores") or {}
+        first = names[0] if names else None
+        return {"score": None, **cells, "label": first, "labels": list(names), "scores": scores}
 
     def tune(self, results: Sequence[Label], examples: Sequence[Labelled]) -> Settings:
         """With several labels, the threshold of the best macro F1 on validation rows, in steps of 0.05."""

@@ -5,12 +5,14 @@ Everything that can be wrong with one row by itself is found here, when the row 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import model_validator
 
+from nlpipe.errors import DataError
 from nlpipe.task import Record
 from nlpipe_ner import segments
 from nlpipe_ner.schemes import Chunk, parse, read
@@ -98,7 +100,7 @@ class TaggedText(PlainText):
                 if parse(tag) is None:
                     yield f"tags[{at}] is {tag!r}; a tag is O, or B-, I-, E-, S- (or L-, U-, M-) before a type"
         for at, span in enumerate(self.spans or ()):
-            yield from _span_problems(f"spans[{at}]", span, self.whole)
+            yield from problems(f"spans[{at}]", span, self.whole)
 
     @cached_property
     def placed(self) -> tuple[Placed, ...]:
@@ -124,17 +126,53 @@ class TaggedText(PlainText):
 
         Of overlapping entities the longest is learnt, of equally long ones the first.
         """
-        kept: list[Chunk] = []
+        kept: list[Chunk] = []  # in order, none overlapping
         left: list[Entity] = []
         for chunk, given, _ in sorted(self.placed, key=lambda p: (p.chunk.first - p.chunk.last, p)):
-            if all(chunk.last <= other.first or other.last <= chunk.first for other in kept):
-                kept.append(chunk)
-            else:
+            at = bisect_left(kept, chunk.first, key=lambda other: other.last - 1)
+            if at < len(kept) and kept[at].first < chunk.last:
                 left.append(given)
-        return sorted(kept), left
+            else:
+                kept.insert(at, chunk)
+        return kept, left
 
 
-def _span_problems(name: str, span: Marked, text: str) -> Iterator[str]:
+def tagged(tags: Any, tokens: Any, example: TaggedText) -> list[dict[str, Any]]:
+    """The entities that tags spell, as a result's spans: of the row's words, or of other tokens of the same text.
+
+    Raises DataError where they are no tags, are not as many as the words, or where the tokens are another text's.
+    """
+    text = example.whole
+    words = example.words if tokens is None else placed_in(text, tokens)
+    if not (isinstance(tags, list) and all(isinstance(tag, str) and parse(tag) for tag in tags)):
+        odd = next((tag for tag in tags if not (isinstance(tag, str) and parse(tag))), "") if tags else tags
+        raise DataError(f"{odd!r} is no tag; a tag is O, or B-, I-, E-, S- (or L-, U-, M-) before a type")
+    if len(tags) != len(words):
+        raise DataError(f"has {len(tags)} tags for {len(words)} words")
+    cuts = [(*_hull(words, chunk), chunk.type) for chunk in read(tags)]
+    return [{"start": start, "end": end, "label": label, "text": text[start:end]} for start, end, label in cuts]
+
+
+def placed_in(text: str, tokens: Sequence[Any]) -> tuple[Span, ...]:
+    """Where tokens stand in the text whose words they are, one behind the other, with nothing but space between.
+
+    Raises DataError at the first that does not.
+    """
+    found, at = [], 0
+    for number, token in enumerate(tokens):
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if not isinstance(token, str) or not token or not text.startswith(token, at):
+            raise DataError(f"tokens[{number}] is {token!r}, where the row's text goes on {text[at : at + 20]!r}")
+        found.append((at, at + len(token)))
+        at += len(token)
+    if text[at:].strip():
+        raise DataError(f"the tokens end before the row's text does, at {text[at : at + 20].strip()!r}")
+    return tuple(found)
+
+
+def problems(name: str, span: Marked, text: str) -> Iterator[str]:
+    """What is wrong with a span of a text."""
     if not 0 <= span.start < span.end <= len(text):
         yield f"{name} is {span.start} to {span.end}; the text has {len(text)} characters, and end is behind start"
         return
@@ -148,8 +186,8 @@ def _span_problems(name: str, span: Marked, text: str) -> Iterator[str]:
 
 
 def _place(span: Marked, words: Sequence[Span]) -> Placed:
-    touched = [at for at, (start, end) in enumerate(words) if start < span.end and end > span.start]
-    first, last = touched[0], touched[-1] + 1
+    first = bisect_right(words, span.start, key=lambda word: word[1])
+    last = bisect_left(words, span.end, key=lambda word: word[0])
     sticks_out = words[first][0] < span.start or words[last - 1][1] > span.end
     return Placed(Chunk(first, last, span.label), (span.start, span.end, span.label), sticks_out)
 

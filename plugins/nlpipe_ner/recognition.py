@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from nlpipe.errors import DataError, UnsupportedError, suggest
 from nlpipe.metrics import Metric
 from nlpipe.objectives import Objective, TokenLabel
 from nlpipe.objectives.base import Answer, Query, Words, WordScores
 from nlpipe.results import Entities, Span
-from nlpipe.task import Family, Task, TaskOptions
+from nlpipe.task import Family, Format, Task, TaskOptions
+from nlpipe_ner.columns import CONLL
 from nlpipe_ner.decoding import Automaton
-from nlpipe_ner.examples import Marked, PlainText, TaggedText
+from nlpipe_ner.examples import Marked, PlainText, TaggedText, problems, tagged
 from nlpipe_ner.schemes import OUTSIDE, Scheme, detect, faults, parse, read, write
 from nlpipe_ner.scores import F1, PRECISION, RECALL
 
@@ -49,6 +50,7 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
     Result = Entities
     Options = EntityOptions
     metrics: ClassVar[tuple[Metric, ...]] = (F1, PRECISION, RECALL)
+    formats: ClassVar[Mapping[str, Format]] = {"conll": CONLL}
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
@@ -92,6 +94,20 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
             spans.append(Span(start, end, chunk.type, score, text[start:end]))
         return Entities(tuple(spans))
 
+    def told(self, cells: Mapping[str, Any], example: TaggedText) -> Mapping[str, Any]:
+        """Also `tags`: one for each word of the row, or of the answer's own `tokens` where it has them."""
+        if "tags" in cells:
+            return {"spans": tagged(cells["tags"], cells.get("tokens"), example)}
+        text = example.whole
+        for at, span in enumerate(cells.get("spans") or ()):
+            try:
+                problem = next(problems(f"spans[{at}]", Marked.model_validate(_bare(span)), text), None)
+            except ValidationError:
+                continue  # no span at all: what is wrong with it is told where all fields are checked
+            if problem:
+                raise DataError(f"{problem}. Offsets count characters of the row's text")
+        return cells
+
     def baselines(
         self, train: Sequence[TaggedText], examples: Sequence[TaggedText]
     ) -> Mapping[str, Sequence[Entities]]:
@@ -132,6 +148,10 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
         if not types:
             raise DataError("no training row has any entity, so there is nothing to learn")
         return (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+
+
+def _bare(span: Any) -> Any:
+    return {key: span.get(key) for key in Marked.model_fields} if isinstance(span, Mapping) else span
 
 
 def _types(labels: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -17,9 +17,10 @@ from nlpipe.objectives.answer_span import Extracts
 from nlpipe.objectives.base import Answer as Given
 from nlpipe.objectives.base import Passage, Query
 from nlpipe.results import Answer
-from nlpipe.task import Family, Task, TaskOptions
+from nlpipe.task import Family, Format, Task, TaskOptions
 from nlpipe_qa.examples import Answered, Answers, Asked
-from nlpipe_qa.scores import EXACT_MATCH, F1, best, overlap
+from nlpipe_qa.scores import EXACT_MATCH, F1, best, best_span, overlap, share_of_none
+from nlpipe_qa.squad import CHANCES, SQUAD
 
 _SENTENCE = re.compile(r"[^.!?。！？\n]*[^.!?。！？\s][^.!?。！？\n]*[.!?。！？]*")
 
@@ -51,6 +52,7 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     Result = Answer
     Options = QuestionOptions
     metrics: ClassVar[tuple[Metric, ...]] = (F1, EXACT_MATCH)
+    formats: ClassVar[Mapping[str, Format]] = {"squad": SQUAD, "squad-na": CHANCES}
     call_options: ClassVar[frozenset[str]] = frozenset({"threshold", "top_k"})
 
     @classmethod
@@ -83,9 +85,13 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
             for (start, end), score in zip(answer.spans, answer.scores, strict=True)
         ]
         none = Answer("", None, None, answer.none, answer.none)
-        refused = not found or (self.options.impossible and _share_of_none(found[0]) > self.options.threshold)
+        refused = not found or (self.options.impossible and share_of_none(found[0]) > self.options.threshold)
         ranked = [none, *found] if refused else found
         return replace(ranked[0], alternatives=tuple(ranked[1 : 1 + self.options.top_k]))
+
+    def told(self, cells: Mapping[str, Any], example: Answered) -> Mapping[str, Any]:
+        """Also a text alone, without where it stands."""
+        return {"start": None, "end": None, **cells}
 
     def tune(self, results: Sequence[Answer], examples: Sequence[Answered]) -> QuestionOptions:
         """With `impossible`, the threshold of the best F1, as find_best_thresh of SQuAD's script.
@@ -94,8 +100,8 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
         """
         if not self.options.impossible or not results:
             return self.options
-        spans = [result if result.text else next(iter(result.alternatives), result) for result in results]
-        share = np.array([_share_of_none(span) for span in spans])
+        spans = [best_span(result) for result in results]
+        share = np.array([share_of_none(span) for span in spans])
         answered = np.array([best(s.text, e, overlap) for s, e in zip(spans, examples, strict=True)])
         refused = np.array([best("", example, overlap) for example in examples])
         seen = np.unique(np.concatenate([[0.0, 1.0], share]))
@@ -131,14 +137,6 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
                 answers=Answers(text=("December 1815", "1815"), answer_start=(35, 44)),
             ),
         )
-
-
-def _share_of_none(span: Answer) -> float:
-    """n / (n + s): the probability of "no answer" beside the best span alone; monotonic in SQuAD's null odds."""
-    if span.start is None:
-        return 1.0
-    none, some = span.no_answer_score or 0.0, span.score or 0.0
-    return none / (none + some) if none + some else 0.5
 
 
 def _nearest(example: Answered) -> Answer:

@@ -56,6 +56,19 @@ def best(said: str, example: Answered, compare: Callable[[str, str], float]) -> 
     return max(compare(said, text) for text in right)
 
 
+def best_span(result: Answer) -> Answer:
+    """The likeliest stretch of the context, also where "no answer" is likelier; "no answer" where there is none."""
+    return result if result.text else next(iter(result.alternatives), result)
+
+
+def share_of_none(span: Answer) -> float:
+    """n / (n + s): the probability of "no answer" beside a span's alone; monotonic in SQuAD's null odds."""
+    if span.start is None:
+        return 1.0
+    none, some = span.no_answer_score or 0.0, span.score or 0.0
+    return none / (none + some) if none + some else 0.5
+
+
 def _rows(
     compare: Callable[[str, str], float],
 ) -> Callable[[Sequence[Answer], Sequence[Answered]], Shares]:

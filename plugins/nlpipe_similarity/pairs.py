@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -127,6 +127,10 @@ class Pairs(Task[Pair, ScoredPair, Similarity, PairOptions]):
         value = float(answer.values[0])
         low, high = self.options.scale or (0.0, 1.0)
         return Similarity(low + value * (high - low), "score")
+
+    def told(self, cells: Mapping[str, Any], example: ScoredPair) -> Mapping[str, Any]:
+        """Also a number alone; correlations do not ask what it measures."""
+        return {"measure": "score", **cells}
 
     def baselines(
         self, train: Sequence[ScoredPair], examples: Sequence[ScoredPair]
