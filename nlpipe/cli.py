@@ -28,7 +28,9 @@ app = typer.Typer(
 )
 recipe_app = typer.Typer(help="Write, check and show recipes.", no_args_is_help=True)
 plugin_app = typer.Typer(help="See the plugins and what they bring.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at data before learning from them.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
+app.add_typer(data_app, name="data")
 app.add_typer(plugin_app, name="plugin")
 
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -346,6 +348,35 @@ def recipe_schema() -> None:
     from nlpipe.recipe import schema
 
     typer.echo(json.dumps(schema(_plugins().tasks), indent=2))
+
+
+@data_app.command("check")
+def data_check(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="RECIPE|FILE...", help="A recipe; or training, validation and test files.")
+    ],
+    task: Annotated[str | None, typer.Option("--task", help="The task, where files are named.")] = None,
+    columns: Columns = None,
+    changes: Set = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit code 2 where anything is worse than a note.")
+    ] = False,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Look for leaks, conflicting golds, misplaced spans, odd characters and the like."""
+    from nlpipe import tables
+    from nlpipe.data_check import check_named, refuse
+
+    pairs = _pairs(columns, "--columns")
+    found = check_named(sources, task, _plugins(), columns=pairs, changes=changes, offline=offline)
+    if as_json:
+        typer.echo(json.dumps([one.to_dict() for one in found], ensure_ascii=False))
+    else:
+        tables.show(tables.findings(found))
+        tables.show(tables.shown_rows(found))
+    if strict:
+        refuse([one for one in found if one.level != "note"])
 
 
 @plugin_app.command("list")

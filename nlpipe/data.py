@@ -45,6 +45,7 @@ __all__ = [
     "open_writer",
     "read_table",
     "records",
+    "sift",
 ]
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -145,6 +146,27 @@ def load_splits(
     if shares:
         splits = _share_out(splits, shares, seed, stratify)
     return {name: splits[name] for name in sources if name in splits}
+
+
+def sift(
+    source: Any,
+    record: type[Record],
+    columns: Mapping[str, str],
+    *,
+    split: str,
+    hook: DatasetHook | None = None,
+    own: Own | None = None,
+) -> tuple[Split, dict[int, DataError]]:
+    """The rows of one source that fit, and what is wrong with each of the others by its number.
+
+    Raises DataError where the source cannot be read at all, or lacks a column.
+    """
+    table = _read(source, split, hook, own)
+    sifted = list(_sifted(table, record, columns, _readable(own)))
+    fine = [at for at, (_, one) in enumerate(sifted) if not isinstance(one, DataError)]
+    examples = [cast(Record, sifted[at][1]) for at in fine]
+    bad = {number: one for number, one in sifted if isinstance(one, DataError)}
+    return Split(split, table.name, examples, table.frame.iloc[fine], [sifted[at][0] for at in fine]), bad
 
 
 def _collection(
@@ -266,22 +288,33 @@ def _table(rows: Iterator[Row], name: str, faults: Faults, *, text_cells: bool =
 def _records(
     table: _Table, record: type[RecordT], columns: Mapping[str, str], own: Iterable[str] = ()
 ) -> list[RecordT]:
+    faults = Faults(f"{table.name}: {{rows}} cannot be used")
+    found = []
+    for number, one in _sifted(table, record, columns, own):
+        if isinstance(one, DataError):
+            line = f" (line {table.lines[number]})" if number in table.lines else ""
+            faults.add(f"row {number}{line}", *one.problems)
+        else:
+            found.append(one)
+    faults.check()
+    return found
+
+
+def _sifted(
+    table: _Table, record: type[RecordT], columns: Mapping[str, str], own: Iterable[str]
+) -> Iterator[tuple[int, RecordT | DataError]]:
+    """Each row's number, and its record or what is wrong with it."""
     frame = table.frame
     theirs = _columns(frame, record, columns, table.name, own)
     numbers = frame.index if frame.index.name == "row" else range(1, len(frame) + 1)
     cells = {ours: frame[column].tolist() for ours, column in theirs.items()}
-    faults = Faults(f"{table.name}: {{rows}} cannot be used")
     text_cells = bool(frame.attrs.get("text_cells"))
-    found = []
     for position, number in enumerate(numbers):
         row = {ours: column[position] for ours, column in cells.items()}
         try:
-            found.append(to_record(row, record, text_cells=text_cells))
+            yield number, to_record(row, record, text_cells=text_cells)
         except DataError as error:
-            line = f" (line {table.lines[number]})" if number in table.lines else ""
-            faults.add(f"row {number}{line}", *(_with_column(p, theirs) for p in error.problems))
-    faults.check()
-    return found
+            yield number, DataError(error.message, [_with_column(p, theirs) for p in error.problems])
 
 
 def _with_column(problem: Problem, theirs: Mapping[str, str]) -> Problem:

@@ -124,6 +124,8 @@ class DataSection(Section):
     """rows that are only scored: as train, or a share of train between 0 and 1"""
     columns: dict[str, Name] = Field(default_factory=dict)
     """our name of a field: the column that holds it, where the data name it otherwise"""
+    check: Literal["warn", "strict", "off"] = "warn"
+    """before training: warn of leaks, conflicting golds and empty rows; refuse all that `nlpipe data check` warns of"""
 
     @field_validator("validation", "test")
     @classmethod

@@ -21,6 +21,7 @@ from nlpipe import (
     artifact,
     cards,
     data,
+    data_check,
     evaluation,
     freezing,
     measured,
@@ -186,6 +187,7 @@ class _Session:
         self.directory.claim(resume=resume)
         splits = self._splits()
         self.options = preparing.options(self.kind, self.options, splits["train"])
+        data_check.before_training(self.recipe, self.kind, splits, self.options)
         labels = preparing.labels(self.kind, self.options, self.recipe.task.labels, splits["train"])
         task = self.kind(labels, self.options)
         objective, base = preparing.model(self.recipe, task, preparing.start(self.recipe, offline=self.offline))

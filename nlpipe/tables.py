@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
+    from nlpipe.checking import Finding
     from nlpipe.comparing import Comparison
     from nlpipe.evaluation import Scores
     from nlpipe.plugins import PluginRecord
@@ -45,6 +47,25 @@ def comparison(found: Comparison) -> Table:
             one.test,
         )
     return table
+
+
+def findings(found: Sequence[Finding]) -> Table:
+    """What a look at the data found: counts, and what to do."""
+    table = _table("", "", "split", "rows", "what", "found", "advice")
+    for one in found:
+        table.add_row(one.level, one.split, f"{one.count:,}" if one.count else "", one.kind, one.what, one.advice)
+    return table
+
+
+def shown_rows(found: Sequence[Finding]) -> Text:
+    """The first rows of each finding."""
+    lines = []
+    for one in found:
+        if one.examples:
+            lines += ["", f"{one.split}, {one.kind}:", *(f"  {example}" for example in one.examples)]
+            if one.count > len(one.examples):
+                lines.append(f"  … and {one.count - len(one.examples):,} more (--json has the numbers of all)")
+    return Text("\n".join(lines))
 
 
 def plugins(records: Iterable[PluginRecord]) -> Table:

@@ -327,3 +327,17 @@ def test_without_train_a_recipe_measures_an_untouched_model(
     recipe.write_text(yaml.safe_dump(content | {"output": {"dir": str(tmp_path / "other")}}))
     refused(nlpipe("run", recipe), "no head for classification")
     assert not (tmp_path / "other").exists()
+
+
+def test_data_check_prints_what_it_found_and_is_strict_where_asked(nlpipe: Command, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"text": text, "label": label} for text, label in [("good one", "a"), ("bad one", "b"), ("Good one!", "b")]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ended = nlpipe("data", "check", file, "--task", "classification")
+    assert ended.code == 0
+    assert "conflicts" in ended.out
+    assert "row 1 and row 3" in ended.out
+    ended = nlpipe("data", "check", file, "--task", "classification", "--strict", "--json")
+    assert ended.code == 2
+    assert json.loads(ended.out)[0]["rows"] == [3]
+    assert "another gold" in ended.err

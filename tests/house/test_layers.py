@@ -24,7 +24,8 @@ LAYERS = (
     "pipelines",
     "measured",
     "train evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking inspect",
-    "running doctor grid predicting predictions tables",
+    "checking",
+    "running data_check doctor grid predicting predictions tables",
     "cli compat __main__ testing",
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer.split()}
