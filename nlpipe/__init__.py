@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nlpipe.errors import ArtifactError, DataError, NlpipeError, PluginError, RecipeError, UnsupportedError
-from nlpipe.hookspecs import hookimpl
+from nlpipe.hookspecs import API_VERSION, hookimpl
 
 if TYPE_CHECKING:
     from nlpipe.metrics import Metric
@@ -48,6 +48,7 @@ _LATE = {
 }
 
 __all__ = [
+    "API_VERSION",
     "Answer",
     "ArtifactError",
     "DataError",

@@ -67,6 +67,17 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away, as `head` does; nothing is wrong
         sys.exit(0)
+    except Exception as error:
+        _blame(error)
+        raise
+
+
+def _blame(error: Exception) -> None:
+    """Say under a bug's traceback which plugin it is in, if it is in one."""
+    from nlpipe.plugin_calls import culprit
+
+    if found := culprit(error):
+        error.add_note(f"This is a bug in {found}; --no-plugin leaves a plugin out.")
 
 
 def _version(wanted: bool) -> None:

@@ -52,7 +52,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class DatasetHook(Protocol):
-    """`plugins.hook.nlpipe_dataset`: a plugin's answer to a source it knows, None from all others."""
+    """`plugins.dataset`: a plugin's answer to a source it knows, None from all others."""
 
     def __call__(self, *, source: str) -> Any: ...
 

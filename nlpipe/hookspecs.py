@@ -1,4 +1,8 @@
-"""The three hooks of a plugin. A module that implements one marks it with `@nlpipe.hookimpl`."""
+"""The three hooks of a plugin. A module that implements one marks it with `@nlpipe.hookimpl`.
+
+A hook grows by arguments, which an implementation need not take; one that goes away is marked with
+`warn_on_impl_args` (or `warn_on_impl`, a whole hook) for a release before it does.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,13 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("nlpipe")
 hookimpl = pluggy.HookimplMarker("nlpipe")
+
+API_VERSION = "1.0"
+"""The version of the contract for plugins: this file, `task.py` and `objectives/base.py`.
+
+The second number counts additions, the first changes that a plugin has to follow. A plugin's module states the range
+that it supports, `nlpipe_api = ">=1.0,<2"`; outside it the plugin is skipped.
+"""
 
 
 @hookspec

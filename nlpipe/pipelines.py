@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from nlpipe import artifact, backbone, batching
+from nlpipe import artifact, backbone, batching, plugin_calls
 from nlpipe.artifact import Card, Origin
 from nlpipe.errors import ArtifactError, DataError, UnsupportedError, suggest
 from nlpipe.generation import Generation
@@ -118,7 +118,7 @@ class Pipeline:
                 f"can be streamed: {', '.join(able) or 'none that is installed'}"
             )
         asked = self.called(options)
-        query = asked.task.query(asked.given(value), asked.objective)
+        query = plugin_calls.query(asked.task, asked.given(value), asked.objective)
         return asked.objective.stream(asked.runner, query, asked.tokenizers)
 
     def _answer(self, chunk: list[tuple[int, Any]], *, skip: bool) -> Iterator[Result | None]:
@@ -126,7 +126,7 @@ class Pipeline:
         for number, value in chunk:
             try:
                 given = self.given(value)
-                query = self.task.query(given, self.objective)
+                query = plugin_calls.query(self.task, given, self.objective)
                 asked.append(Asked(given, query, self.objective.encode(query, None, self.tokenizers)))
             except DataError as error:
                 if not skip:
@@ -220,7 +220,7 @@ def answered(
         answers = answer(objective, runner, tok, [(one.query, one.rows) for one in waiting.values()])
         again: dict[int, Asked] = {}
         for (at, one), found in zip(waiting.items(), answers, strict=True):
-            result, seen = task.result(found, one.given), one.seen or one.rows[0].seen
+            result, seen = plugin_calls.result(task, found, one.given), one.seen or one.rows[0].seen
             if isinstance(result, Query):
                 again[at] = replace(one, query=result, rows=objective.encode(result, None, tok), seen=seen)
             else:
@@ -300,16 +300,21 @@ def as_record(value: Any, model: type[Record], what: str) -> Record:
     return to_record(value, model)
 
 
-def objective_kind(name: str) -> type[Objective]:
-    """The objective of that name. Raises UnsupportedError listing those there are."""
-    if name not in OBJECTIVES:
-        raise UnsupportedError(f"unknown objective {name!r}; {suggest(name, OBJECTIVES)}")
-    return OBJECTIVES[name]
+def objective_kind(name: str, task: type[Task[Any, Any, Any, Any]] | None = None) -> type[Objective]:
+    """The objective of that name: one of the task's row, which may be a plugin's own, or one of the core's.
+
+    Raises UnsupportedError listing those there are.
+    """
+    own = {kind.__name__: kind for kinds in task.row().values() for kind in kinds} if task else {}
+    known = {**OBJECTIVES, **own}
+    if name not in known:
+        raise UnsupportedError(f"unknown objective {name!r}; {suggest(name, known)}")
+    return known[name]
 
 
 def asked_as(card: Card, task: Task[Any, Any, Any, Any]) -> Objective:
     """The objective of a Card, as it was when the Card was written."""
-    objective = replace(task.objective(objective_kind(card.objective)), window=card.window, **card.settings)
+    objective = replace(task.objective(objective_kind(card.objective, type(task))), window=card.window, **card.settings)
     return objective.with_generation(Generation.model_validate(card.generation))
 
 

@@ -9,73 +9,31 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import os
 import sys
 import time
-import traceback
+import warnings
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 import pluggy
 
 from nlpipe import hookspecs
-from nlpipe.errors import PluginError, Problem, nearest, suggest
+from nlpipe.errors import NlpipeError, PluginError, Problem, nearest
 from nlpipe.events import Event
-from nlpipe.metrics import Metric
-from nlpipe.results import Result
-from nlpipe.task import Record, Task, TaskOptions
+from nlpipe.plugin_contract import HOOKS, AnyTask, check_hooks, checked_tasks
+from nlpipe.plugin_records import PluginRecord, line, refused, unread
+from nlpipe.plugin_settings import NO_PLUGIN, left_out
+
+__all__ = ["HEAVY", "HOOKS", "NO_PLUGIN", "AnyTask", "PluginRecord", "Plugins"]
 
 log = logging.getLogger("nlpipe")
-
-AnyTask: TypeAlias = Task[Any, Any, Any, Any]
-"""A task of whatever rows and results."""
-
-NO_PLUGIN = "NLPIPE_NO_PLUGIN"
-"""The environment variable with the names of plugins to leave out, separated by commas."""
-
-HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("nlpipe_"))
-"""The names of all hooks."""
 
 HEAVY = ("torch", "transformers", "pandas", "peft", "datasets", "evaluate", "accelerate", "sklearn")
 """Packages that cost seconds to import, so that a plugin imports them inside functions or not at all."""
 
 _ABSENT = {"blocked": "is left out", "failed": "failed to load"}
-
-
-@dataclass(frozen=True, slots=True)
-class PluginRecord:
-    """What became of one plugin.
-
-    `name` is the entry point's and `module` what it points at. `distribution` and `version` are None where
-    the metadata do not say. `seconds` is the time that loading took, and `heavy` which of `HEAVY` it was the
-    first to import; both cover the import, the check of its hooks and `nlpipe_tasks`. `error` is one line,
-    and only a failed plugin has one.
-    """
-
-    name: str
-    distribution: str | None
-    version: str | None
-    module: str
-    state: Literal["loaded", "blocked", "failed"]
-    tasks: tuple[str, ...] = ()
-    seconds: float = 0.0
-    heavy: tuple[str, ...] = ()
-    error: str | None = None
-
-    def __str__(self) -> str:
-        return f"plugin '{self.name}' ({self.source})"
-
-    @property
-    def source(self) -> str:
-        """The distribution and its version, as messages name them."""
-        return f"{self.distribution or 'unknown distribution'} {self.version or ''}".rstrip()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return asdict(self) | {"tasks": list(self.tasks), "heavy": list(self.heavy)}
 
 
 class Plugins:
@@ -86,8 +44,8 @@ class Plugins:
         self._manager.add_hookspecs(hookspecs)
         self._records: list[PluginRecord] = []
         self._loaded: list[tuple[PluginRecord, object]] = []
+        self._brought: dict[str, list[tuple[PluginRecord, type[AnyTask]]]] = {}
         self._tasks: dict[str, type[AnyTask]] = {}
-        self._origins: dict[str, PluginRecord] = {}
         self._reported: set[str] = set()
 
     @classmethod
@@ -101,22 +59,26 @@ class Plugins:
         """Load the installed plugins one by one, in the order of their names.
 
         `blocked` names plugins or whole distributions that are not even imported; those that the environment
-        variable NLPIPE_NO_PLUGIN lists join them. `entry_points` replaces the installed ones.
+        variable NLPIPE_NO_PLUGIN or a settings file lists join them (`nlpipe.plugin_settings`). `entry_points`
+        replaces the installed ones.
 
-        A plugin that fails is skipped, logged as a warning and kept in `records`. Raises PluginError for two
-        tasks of one name, for a name in `blocked` that no plugin has and, where `strict`, for plugins that
-        failed. Ctrl-C during an import passes through.
+        A plugin that fails is skipped, logged as a warning and kept in `records`; so is one that is written for
+        another version of the API, which is not even imported. A task name that two plugins bring belongs to
+        neither. Raises PluginError for a name in `blocked` that no plugin has, for a settings file that cannot be
+        read and, where `strict`, for plugins that failed or clash. Ctrl-C during an import passes through.
         """
         if entry_points is None:
             entry_points = importlib.metadata.entry_points(group="nlpipe")
-        found = sorted(((_unread(entry), entry) for entry in entry_points), key=lambda pair: str(pair[0]))
-        left_out = _left_out(blocked, [record for record, _ in found])
+        found = sorted(((unread(entry), entry) for entry in entry_points), key=lambda pair: str(pair[0]))
+        absent = left_out(blocked, [record for record, _ in found])
         plugins = cls()
         for record, entry in found:
-            if record.name in left_out or record.distribution in left_out:
-                plugins._records.append(record)
+            why = absent.get(record.name) or absent.get(record.distribution or "")
+            if why:
+                plugins._records.append(replace(record, error=f"left out by {why}"))
             else:
                 plugins._add(record, entry)
+        plugins._settle()
         if strict:
             plugins._refuse_failures()
         return plugins
@@ -131,15 +93,15 @@ class Plugins:
         """What became of each plugin found: loaded, blocked or failed."""
         return tuple(self._records)
 
-    @property
-    def hook(self) -> pluggy.HookRelay:
-        """Calls a hook of all loaded plugins: `plugins.hook.nlpipe_dataset(source=…)`."""
-        return self._manager.hook
-
     def task(self, name: str) -> type[AnyTask]:
-        """The task class called `name`. Raises PluginError, with the nearest name, if there is none."""
+        """The task class called `name`.
+
+        Raises PluginError where there is none, with the nearest name, and where two plugins bring one.
+        """
         if name in self._tasks:
             return self._tasks[name]
+        if name in self._brought:
+            raise PluginError(_clash(name, [record for record, _ in self._brought[name]]))
         near = nearest(name, self._tasks)
         hint = f"did you mean '{near}'? " if near else ""
         message = f"unknown task '{name}'; {hint}installed tasks: {', '.join(sorted(self._tasks)) or 'none'}"
@@ -149,7 +111,7 @@ class Plugins:
     def origin(self, task: str) -> PluginRecord:
         """The plugin that brought the task called `task`. Raises PluginError where there is no such task."""
         self.task(task)
-        return self._origins[task]
+        return self._brought[task][0][0]
 
     def emit(self, event: Event) -> None:
         """Hand `event` to every plugin that listens. One that raises is reported once; the others hear."""
@@ -161,8 +123,27 @@ class Plugins:
                     continue
                 self._reported.add(str(record))
                 what = type(event).__name__
-                log.warning("%s failed on %s; the run goes on: %s", record, what, _line(error))
+                log.warning("%s failed on %s; the run goes on: %s", record, what, line(error))
                 log.debug("its traceback", exc_info=error)
+
+    def dataset(self, *, source: str) -> Mapping[str, Any] | None:
+        """What the first plugin that knows `source` reads there; None where none does.
+
+        Raises PluginError, naming the plugin, where one fails or answers with anything but tables by split; a
+        NlpipeError of the plugin's own is the user's to mend and passes as it is.
+        """
+        named = {str(record): record for record, _ in self._loaded}
+        for impl in reversed(self._manager.hook.nlpipe_dataset.get_hookimpls()):  # pluggy calls the last one first
+            record = named[impl.plugin_name]
+            try:
+                answer = self._alone("nlpipe_dataset", impl.plugin)(source=source)
+            except NlpipeError:
+                raise
+            except Exception as error:
+                raise PluginError(f"{record} failed to read '{source}': {line(error)}") from error
+            if answer is not None:
+                return _splits(answer, f"{record} answered '{source}'")
+        return None
 
     def _add(self, record: PluginRecord, entry: importlib.metadata.EntryPoint) -> None:
         """Load one plugin, or note why it failed."""
@@ -170,10 +151,13 @@ class Plugins:
         start = time.perf_counter()
         plugin: object = None
         kinds: list[type[AnyTask]] = []
+        told: list[str] = []
         error: BaseException | None = None
         try:
+            _check_api(record.api)
             plugin = entry.load()
-            kinds = self._register(plugin, str(record))
+            _check_api(getattr(plugin, "nlpipe_api", None))  # as it is where its text could not be read
+            kinds, told = self._register(plugin, str(record))
         except KeyboardInterrupt:
             raise
         except BaseException as caught:  # SystemExit and a Rust extension's panic are not Exceptions
@@ -182,66 +166,65 @@ class Plugins:
             record,
             state="failed" if error else "loaded",
             tasks=tuple(kind.name for kind in kinds),
+            families=tuple(dict.fromkeys(str(family) for kind in kinds for family in kind.row())),
+            hooks=() if error else tuple(self._implemented(plugin)),
             seconds=time.perf_counter() - start,
             heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
-            error=_line(error) if error else None,
+            error=line(error) if error else None,
+            warnings=tuple(told),
         )
         self._records.append(record)
         if error:
             log.warning("%s is skipped: %s", record, record.error)
             log.debug("its traceback", exc_info=error)
             return
+        for text in told:
+            log.warning("%s: %s", record, text)
         self._loaded.append((record, plugin))
         for kind in kinds:
-            if kind.name in self._tasks:
-                raise PluginError(_clash(kind.name, self._origins[kind.name], record))
-            self._tasks[kind.name] = kind
-            self._origins[kind.name] = record
+            self._brought.setdefault(kind.name, []).append((record, kind))
 
-    def _register(self, plugin: object, name: str) -> list[type[AnyTask]]:
-        """Register a plugin and ask it for its tasks; one that fails anywhere is not left registered."""
+    def _settle(self) -> None:
+        """Give each task name to the plugin that brought it; where two did, to none, and say so."""
+        for name, brought in self._brought.items():
+            if len(brought) == 1:
+                self._tasks[name] = brought[0][1]
+                continue
+            owners = [record for record, _ in brought]
+            message = _clash(name, owners)
+            log.warning("%s", message)
+            self._records = [
+                replace(record, warnings=(*record.warnings, message)) if record in owners else record
+                for record in self._records
+            ]
+
+    def _register(self, plugin: object, name: str) -> tuple[list[type[AnyTask]], list[str]]:
+        """Register a plugin and ask it for its tasks; one that fails anywhere is not left registered.
+
+        Also gives what it uses that is going away: pluggy warns of it (`warn_on_impl` and `warn_on_impl_args` of a
+        hook's specification), but does not say who it is.
+        """
         if self._manager.is_registered(plugin):
             raise PluginError(f"it is the same module or object as {self._manager.get_name(plugin)}")
-        self._manager.register(plugin, name)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self._manager.register(plugin, name)
         try:
-            self._check_hooks(plugin)
-            return self._tasks_of(plugin)
+            implemented = self._implemented(plugin)
+            check_hooks(plugin, implemented)
+            kinds = checked_tasks(self._tasks_of(plugin)) if "nlpipe_tasks" in implemented else []
         except BaseException:
             self._manager.unregister(plugin)
             raise
+        return kinds, [str(warning.message) for warning in caught]
 
-    def _check_hooks(self, plugin: object) -> None:
-        """Raise PluginError for a hook that would never be called.
+    def _implemented(self, plugin: object) -> dict[str, bool]:
+        """The hooks that a registered plugin marks, by name; True for one that nobody need call."""
+        callers = self._manager.get_hookcallers(plugin) or ()
+        return {caller.name: all(impl.optionalhook for impl in caller.get_hookimpls()) for caller in callers}
 
-        pluggy's `check_pending` finds the misspelt ones too, but suggests no name.
-        """
-        callers = {caller.name: caller for caller in self._manager.get_hookcallers(plugin) or ()}
-        for name, caller in callers.items():
-            if not caller.has_spec() and not all(impl.optionalhook for impl in caller.get_hookimpls()):
-                raise PluginError(f"unknown hook '{name}'; {suggest(name, HOOKS)}")
-        for name in HOOKS:
-            if hasattr(plugin, name) and name not in callers:
-                raise PluginError(f"{name} is not marked with @nlpipe.hookimpl, so it would never be called")
-        if not callers:
-            raise PluginError(f"it implements no hook; there are: {', '.join(HOOKS)}")
-
-    def _tasks_of(self, plugin: object) -> list[type[AnyTask]]:
-        """The task classes of one registered plugin, each checked."""
-        if "nlpipe_tasks" not in {caller.name for caller in self._manager.get_hookcallers(plugin) or ()}:
-            return []
-        answers = self._alone("nlpipe_tasks", plugin)() or [None]  # pluggy drops a None
-        kinds: list[type[AnyTask]] = []
-        for answer in answers:
-            if isinstance(answer, type | str) or not isinstance(answer, Iterable):
-                raise PluginError(f"nlpipe_tasks returned {answer!r}; it must return a list of Task classes")
-            kinds.extend(_checked(kind) for kind in answer)
-        named: dict[str, type[AnyTask]] = {}
-        for kind in kinds:
-            if kind.name in named:
-                both = f"{named[kind.name].__name__} and {kind.__name__}"
-                raise PluginError(f"two of its tasks are called '{kind.name}': {both}")
-            named[kind.name] = kind
-        return kinds
+    def _tasks_of(self, plugin: object) -> list[Any]:
+        return self._alone("nlpipe_tasks", plugin)() or [None]  # pluggy drops a None
 
     def _alone(self, hook: str, plugin: object) -> pluggy.HookCaller:
         """Calls `hook` of `plugin` and of no other, so that what goes wrong has a name."""
@@ -249,72 +232,40 @@ class Plugins:
 
     def _refuse_failures(self) -> None:
         failed = [record for record in self._records if record.state == "failed"]
+        problems = [Problem(record.source, record.name, record.error or "") for record in failed]
         if failed:
             count = "1 plugin" if len(failed) == 1 else f"{len(failed)} plugins"
-            problems = [Problem(record.source, record.name, record.error or "") for record in failed]
             raise PluginError(f"{count} could not be loaded", problems)
+        clashes = {name: [record for record, _ in brought] for name, brought in self._brought.items()}
+        if faults := [_clash(name, owners) for name, owners in clashes.items() if len(owners) > 1]:
+            raise PluginError("; ".join(faults))
 
 
-def _unread(entry: importlib.metadata.EntryPoint) -> PluginRecord:
-    """The record of a plugin that was not imported."""
-    try:
-        name, version = (entry.dist.name, entry.dist.version) if entry.dist else (None, None)
-    except Exception:  # a half removed distribution has entry points and no metadata
-        name, version = None, None
-    return PluginRecord(entry.name, name, version, entry.value, "blocked")
+def _check_api(api: object) -> None:
+    """Raise PluginError for a plugin that is written for another version of the API."""
+    if api is not None and not isinstance(api, str):
+        raise PluginError(f"nlpipe_api is {api!r}; it is a range of versions, such as '>=1.0,<2'")
+    if why := refused(api, hookspecs.API_VERSION):
+        raise PluginError(why)
 
 
-def _left_out(blocked: Collection[str], found: Iterable[PluginRecord]) -> set[str]:
-    """The names to leave out: the caller's, each of which must exist, and the environment's.
-
-    The environment's may be set once for many machines, so a name that this one lacks is no mistake there.
-    """
-    known = dict.fromkeys(name for record in found for name in (record.name, record.distribution) if name)
-    unknown = [name for name in blocked if name not in known]
-    if unknown:
-        raise PluginError(f"no plugin '{unknown[0]}' to leave out; {suggest(unknown[0], known)}")
-    return {*blocked, *(name.strip() for name in os.environ.get(NO_PLUGIN, "").split(","))}
-
-
-def _checked(kind: object) -> type[AnyTask]:
-    """`kind`, if it is a complete Task class; else PluginError with all that it lacks."""
-    if not isinstance(kind, type) or not issubclass(kind, Task):
-        raise PluginError(f"nlpipe_tasks gave {kind!r}, which is not a subclass of nlpipe.Task")
-    needed = ("name", "summary", "Input", "Example", "Result", "metrics")
-    lacking = [name for name in needed if not hasattr(kind, name)] + sorted(kind.__abstractmethods__)
-    faults = [f"lacks {', '.join(lacking)}"] if lacking else []
-    for name in ("name", "summary"):
-        if not isinstance(getattr(kind, name, ""), str):
-            faults.append(f"{name} is not a text")
-    bases = {"Input": Record, "Example": Record, "Result": Result, "Options": TaskOptions}
-    for name, base in bases.items():
-        given = getattr(kind, name, base)
-        if not isinstance(given, type) or not issubclass(given, base):
-            faults.append(f"{name} is not a subclass of {base.__name__}")
-    metrics = getattr(kind, "metrics", None)
-    listed = isinstance(metrics, tuple) and all(isinstance(metric, Metric) for metric in metrics)
-    if metrics is not None and not (metrics and listed):
-        faults.append("metrics is not a tuple of one or more Metric objects")
-    if faults:
-        raise PluginError(f"task class {kind.__name__} {'; '.join(faults)}")
-    return kind
+def _splits(answer: object, what: str) -> Mapping[str, Any]:
+    """A plugin's answer, if it is a mapping of tables; PluginError, beginning with `what`, where it is not."""
+    form = "nlpipe_dataset gives a mapping from split names to DataFrames, or a DatasetDict"
+    if not isinstance(answer, Mapping):
+        raise PluginError(f"{what} with a {type(answer).__name__}; {form}")
+    for name, table in answer.items():
+        if not (hasattr(table, "iloc") or hasattr(table, "features")):  # a DataFrame, or a Dataset
+            raise PluginError(f"{what} with a {type(table).__name__} for {name!r}; {form}")
+    return answer
 
 
-def _clash(task: str, one: PluginRecord, other: PluginRecord) -> str:
-    # Where the plugins share a name too, only their distributions tell them apart.
-    names = (one.name, other.name) if one.name != other.name else (one.distribution, other.distribution)
+def _clash(task: str, owners: Collection[PluginRecord]) -> str:
+    names = [record.name for record in owners]
+    if len(set(names)) < len(names):  # plugins that share a name too are told apart by their distributions
+        names = [record.distribution or record.name for record in owners]
+    count = "two" if len(owners) == 2 else str(len(owners))
     return (
-        f"two plugins bring a task called '{task}': {one} and {other}. "
-        f"Leave one out with --no-plugin {names[0]} or --no-plugin {names[1]}, or name it in {NO_PLUGIN}."
+        f"{count} plugins bring a task called '{task}': {' and '.join(map(str, owners))}. "
+        f"Leave one out with {' or '.join(f'--no-plugin {name}' for name in names)}, or name it in {NO_PLUGIN}."
     )
-
-
-def _line(error: BaseException) -> str:
-    """What went wrong, in one line, and where in the plugin it did."""
-    if isinstance(error, PluginError):
-        return error.message
-    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    if "importlib" in place.filename or "pluggy" in place.filename:  # the plugin was not running
-        return text
-    return f"{text} ({Path(place.filename).name}, line {place.lineno})"

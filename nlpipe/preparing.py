@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nlpipe import artifact, backbone, pipelines, upstream
+from nlpipe import artifact, backbone, pipelines, plugin_calls, upstream
 from nlpipe.errors import ArtifactError, DataError, Problem, UnsupportedError, suggest
 from nlpipe.task import Family, Task
 
@@ -146,7 +146,8 @@ def encode(task: AnyTask, objective: Objective, base: Backbone, split: Split) ->
     rows = []
     for number, example, gold in zip(split.rows, split.examples, right, strict=True):
         try:
-            rows.append(objective.encode(task.query(task.given(example), objective), gold, base.tokenizers))
+            query = plugin_calls.query(task, task.given(example), objective)
+            rows.append(objective.encode(query, gold, base.tokenizers))
         except DataError as error:
             raise DataError(f"{split.source}, row {number}: {error}") from error
     return rows, objective.settle(right)

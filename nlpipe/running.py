@@ -149,7 +149,7 @@ def evaluate_predictions(
 
 
 def _test_split(kind: type[AnyTask], source: Any, columns: Mapping[str, str] | None, plugins: Plugins) -> Split:
-    hook = plugins.hook.nlpipe_dataset
+    hook = plugins.dataset
     return data.load_splits(
         {"test": source},
         kind.Example,
@@ -241,7 +241,7 @@ class _Session:
             item=self.kind.Item,
             seed=self.seed,
             stratify=self.kind.stratum,
-            hook=self.plugins.hook.nlpipe_dataset,
+            hook=self.plugins.dataset,
             own=self.kind.formats,
         )
 

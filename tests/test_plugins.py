@@ -11,18 +11,26 @@ from importlib.metadata import EntryPoint, distributions
 from itertools import chain
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
+import nlpipe.hookspecs
 import nlpipe.plugins
-from nlpipe.errors import PluginError
+from nlpipe import cli, plugin_calls
+from nlpipe.errors import DataError, PluginError
 from nlpipe.events import RunInterrupted, Saved
+from nlpipe.objectives import SequenceLabel
+from nlpipe.objectives.base import Answer, Text
 from nlpipe.plugins import Plugins
 
 TASK = '''
 from dataclasses import dataclass
 import nlpipe
 from nlpipe.events import Event
+from nlpipe.objectives import SequenceLabel
+
+ROW = {nlpipe.Family.ENCODER: (SequenceLabel,)}
 
 class In(nlpipe.Record):
     text: str
@@ -43,7 +51,7 @@ class Toy(nlpipe.Task):
     Input, Example, Result, metrics = In, Ex, Out, (METRIC,)
 
     @classmethod
-    def row(cls): return {}
+    def row(cls): return ROW
     @classmethod
     def samples(cls): return []
     def objective(self, kind): ...
@@ -85,6 +93,8 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.delenv("NLPIPE_NO_PLUGIN", raising=False)
+    (tmp_path / "pyproject.toml").write_text("[tool.nlpipe]")  # whatever lies above is none of ours
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
     yield Site(tmp_path)
@@ -183,6 +193,44 @@ FAULTS: dict[str, tuple[str, str]] = {
         TASK.replace("(METRIC,)", '("accuracy",)') + HOOK,
         "metrics is not a tuple of one or more",
     ),
+    "gives a row that is none": (
+        TASK.replace("return ROW", "return [nlpipe.Objective]") + HOOK,
+        "row() gave [<class 'nlpipe.objectives.base.Objective'>], which is no mapping from one or more families to",
+    ),
+    "serves no family": (TASK.replace("return ROW", "return {}") + HOOK, "row() gave {}, which is no mapping"),
+    "gives a row of other families": (
+        TASK.replace("return ROW", "return {'encodr': (nlpipe.Objective,)}") + HOOK,
+        "row() has the key 'encodr'; there are: encoder, decoder, encoder-decoder",
+    ),
+    "gives a row of names": (
+        TASK.replace("return ROW", "return {nlpipe.Family.ENCODER: ('TokenLabel',)}") + HOOK,
+        "row() gives encoder the objective 'TokenLabel', which is no subclass of nlpipe.Objective",
+    ),
+    "gives a row without a tuple": (
+        TASK.replace("return ROW", "return {nlpipe.Family.ENCODER: nlpipe.Objective}") + HOOK,
+        "row() gives encoder: <class 'nlpipe.objectives.base.Objective'>, which is no tuple",
+    ),
+    "gives two objectives of one name": (
+        TASK.replace(
+            "return ROW",
+            "return {nlpipe.Family.ENCODER: tuple(type('One', (nlpipe.Objective,), {}) for _ in 'ab')}",
+        )
+        + HOOK,
+        "row() has two objectives called One",
+    ),
+    "raises in row": (TASK.replace("return ROW", "return 1 / 0") + HOOK, "ZeroDivisionError: division by zero (broken"),
+    "has two metrics of one name": (
+        TASK.replace("(METRIC,)", "(METRIC, METRIC)") + HOOK,
+        "has two metrics called 'accuracy'",
+    ),
+    "is written for a later API": (
+        "nlpipe_api = '>=2,<3'\nraise KeyboardInterrupt",  # never run: what it says is read in its text
+        "it is written for the plugin API >=2,<3, and this nlpipe has 1.0: install versions that go together",
+    ),
+    "is written for an earlier API": (TASK + HOOK + "nlpipe_api: str = '<1'", "written for the plugin API <1, and"),
+    "works out for which API": (TASK + HOOK + "nlpipe_api = '>=' + '2'", "written for the plugin API >=2, and"),
+    "states no range": (TASK + HOOK + "nlpipe_api = 'one'", "nlpipe_api is 'one', which is no range of versions"),
+    "states a number": (TASK + HOOK + "nlpipe_api = 1.0", "nlpipe_api is 1.0; it is a range of versions, such as"),
     "brings two tasks of one name": (
         TASK + "class Other(Toy): ...\n" + HOOK.replace("[Toy]", "[Toy, Other]"),
         "two of its tasks are called 'toy': Toy and Other",
@@ -266,7 +314,7 @@ def test_a_distribution_without_metadata(site: Site) -> None:
 def test_no_hook_of_a_failed_plugin_is_called(site: Site) -> None:
     source = "import nlpipe\n@nlpipe.hookimpl\ndef nlpipe_dataset(source): return {'train': 1}\n"
     site.add("broken", source + "@nlpipe.hookimpl\ndef nlpipe_tasks(): return 1 / 0")
-    assert site.discover().hook.nlpipe_dataset(source="mydb://reviews") is None
+    assert site.discover().dataset(source="mydb://reviews") is None
 
 
 def test_one_module_under_two_names(site: Site) -> None:
@@ -278,24 +326,44 @@ def test_one_module_under_two_names(site: Site) -> None:
     assert list(plugins.tasks) == ["toy"]
 
 
-def test_two_tasks_of_one_name(site: Site) -> None:
-    site.add("acme", TASK + HOOK)
-    site.add("good", TASK + HOOK)
-    with pytest.raises(PluginError) as caught:
-        site.discover()
-    assert str(caught.value) == (
-        "two plugins bring a task called 'toy': "
-        "plugin 'acme' (acme-dist 2.0) and plugin 'good' (good-dist 2.0). "
-        "Leave one out with --no-plugin acme or --no-plugin good, or name it in NLPIPE_NO_PLUGIN."
-    )
+CLASH = (
+    "two plugins bring a task called 'toy': "
+    "plugin 'acme' (acme-dist 2.0) and plugin 'good' (good-dist 2.0). "
+    "Leave one out with --no-plugin acme or --no-plugin good, or name it in NLPIPE_NO_PLUGIN."
+)
+
+
+def test_two_tasks_of_one_name(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither gets the name, and everything else goes on."""
+    for module in ("acme", "good"):
+        site.add(module, TASK + HOOK.replace("[Toy]", f"[Toy, type('Own', (Toy,), {{'name': 'of_{module}'}})]"))
+    plugins = site.discover()
+    assert list(plugins.tasks) == ["of_acme", "of_good"]
+    assert [record.message for record in caplog.records] == [CLASH]
+    assert [(record.state, record.warnings) for record in plugins.records] == [("loaded", (CLASH,))] * 2
+    for ask in (plugins.task, plugins.origin):
+        with pytest.raises(PluginError) as caught:
+            ask("toy")
+        assert str(caught.value) == CLASH
+    with pytest.raises(PluginError, match="two plugins bring a task called 'toy'"):
+        site.discover(strict=True)
     assert site.discover(blocked=("acme",)).origin("toy").name == "good"
+
+
+def test_three_tasks_of_one_name(site: Site) -> None:
+    for module in ("acme", "good", "third"):
+        site.add(module, TASK + HOOK)
+    plugins = site.discover()
+    assert plugins.tasks == {}
+    with pytest.raises(PluginError, match=r"3 plugins bring a task called 'toy'.*or --no-plugin third"):
+        plugins.task("toy")
 
 
 def test_two_plugins_of_one_name_are_told_apart_by_distribution(site: Site) -> None:
     site.add("acme", TASK + HOOK, name="same")
     site.add("good", TASK + HOOK, name="same")
     with pytest.raises(PluginError, match="--no-plugin acme-dist or --no-plugin good-dist"):
-        site.discover()
+        site.discover().task("toy")
     assert site.discover(blocked=("acme-dist",)).origin("toy").distribution == "good-dist"
 
 
@@ -308,7 +376,22 @@ def _by_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> Plugins:
     return site.discover()
 
 
-@pytest.mark.parametrize("how", [_by_argument, _by_environment])
+def _by_settings(site: Site, monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    (site.folder / "nlpipe.toml").write_text('disable_plugins = ["bad"]')
+    monkeypatch.chdir(site.folder)
+    return site.discover()
+
+
+def _by_project(site: Site, monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    (site.folder / "pyproject.toml").write_text('[tool.nlpipe]\ndisable_plugins = ["elsewhere", "bad-dist"]')
+    below = site.folder / "some" / "where"
+    below.mkdir(parents=True)
+    (below.parent / "pyproject.toml").write_text("[project]\nname = 'not-nlpipe'")  # says nothing to us
+    monkeypatch.chdir(below)
+    return site.discover()
+
+
+@pytest.mark.parametrize("how", [_by_argument, _by_environment, _by_settings, _by_project])
 def test_a_blocked_plugin_is_not_imported(
     site: Site, monkeypatch: pytest.MonkeyPatch, how: Callable[[Site, pytest.MonkeyPatch], Plugins]
 ) -> None:
@@ -318,6 +401,49 @@ def test_a_blocked_plugin_is_not_imported(
     assert "bad" not in sys.modules
     assert [record.state for record in plugins.records] == ["blocked", "loaded"]
     assert list(plugins.tasks) == ["toy"]
+    why = {_by_argument: "--no-plugin", _by_environment: "NLPIPE_NO_PLUGIN", _by_settings: "nlpipe.toml"}
+    assert (plugins.records[0].error or "").startswith("left out by ")
+    assert (plugins.records[0].error or "").endswith(why.get(how, "pyproject.toml"))
+
+
+def test_the_nearest_settings_hold_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.add("good", TASK + HOOK)
+    (site.folder / "nlpipe.toml").write_text('disable_plugins = ["good"]')
+    below = site.folder / "below"
+    below.mkdir()
+    (below / "pyproject.toml").write_text("[tool.nlpipe]")
+    monkeypatch.chdir(below)
+    assert list(site.discover().tasks) == ["toy"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("disable = ['good']", "unknown setting 'disable'; did you mean 'disable_plugins'?"),
+        ("disable_plugins = 'good'", "disable_plugins is a list of names, such as"),
+        ("disable_plugins = [1]", "disable_plugins is a list of names, such as"),
+        ("disable_plugins = [", "cannot be read: "),
+    ],
+)
+def test_settings_that_do_nothing_are_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch, content: str, message: str
+) -> None:
+    (site.folder / "nlpipe.toml").write_text(content)
+    monkeypatch.chdir(site.folder)
+    with pytest.raises(PluginError) as caught:
+        site.discover()
+    assert f"{site.folder / 'nlpipe.toml'}" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_mistyped_name_in_the_settings_is_warned_of(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.add("good", TASK + HOOK)
+    monkeypatch.setenv("NLPIPE_NO_PLUGIN", "god, quite-another")
+    assert list(site.discover().tasks) == ["toy"]
+    (record,) = caplog.records
+    assert record.message == ("NLPIPE_NO_PLUGIN leaves out 'god', and there is no such plugin; did you mean 'good'?")
 
 
 def test_a_mistyped_name_to_leave_out(site: Site) -> None:
@@ -345,6 +471,51 @@ def test_an_unknown_task_names_the_plugins_that_are_missing(site: Site) -> None:
         "unknown task 'toy'; installed tasks: none; plugin 'broken' (broken-dist 2.0) failed to load; "
         "plugin 'good' (good-dist 2.0) is left out"
     )
+
+
+@pytest.mark.parametrize("api", [">=1.0,<2", "~=1.0", "==1.*", ""])
+def test_a_plugin_for_this_api(site: Site, api: str) -> None:
+    site.add("good", TASK + HOOK + f"nlpipe_api = {api!r}")
+    assert site.discover(strict=True).origin("toy").api == api
+
+
+def test_what_is_known_without_loading(site: Site) -> None:
+    """Also of a module inside a package, which importlib's own search would import."""
+    package = site.folder / "outer"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise KeyboardInterrupt")
+    (package / "inner.py").write_text("nlpipe_api = '>=7'\nraise KeyboardInterrupt")
+    site.add("outer", "", value="outer.inner:Thing")
+    (record,) = site.discover().records
+    assert (record.api, record.folder, record.state) == (">=7", str(package), "failed")
+    assert "outer" not in sys.modules
+
+
+def test_what_is_going_away_warns_with_the_plugins_name(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    marked = nlpipe.hookspecs.hookspec
+
+    class Specs:
+        @marked(warn_on_impl_args={"path": DeprecationWarning("the argument `path` goes in API 2; take `source`")})
+        def nlpipe_dataset(self, source: str, path: str) -> None: ...
+
+        @marked(warn_on_impl=DeprecationWarning("nlpipe_event goes in API 2; use a listener"))
+        def nlpipe_event(self, event: object) -> None: ...
+
+    monkeypatch.setattr(nlpipe.plugins, "hookspecs", Specs())
+    monkeypatch.setattr(Specs, "API_VERSION", "1.1", raising=False)
+    site.add("ahead", "import nlpipe\n@nlpipe.hookimpl\ndef nlpipe_dataset(source): ...")
+    site.add("behind", "import nlpipe\n@nlpipe.hookimpl\ndef nlpipe_dataset(path): ...")
+    site.add("worse", "import nlpipe\n@nlpipe.hookimpl\ndef nlpipe_event(): ...")
+    records = {record.name: record for record in site.discover().records}
+    assert {record.state for record in records.values()} == {"loaded"}
+    assert [record.message for record in caplog.records] == [
+        "plugin 'behind' (behind-dist 2.0): the argument `path` goes in API 2; take `source`",
+        "plugin 'worse' (worse-dist 2.0): nlpipe_event goes in API 2; use a listener",
+    ]
+    assert records["ahead"].warnings == ()
+    assert records["behind"].notes == ("the argument `path` goes in API 2; take `source`",)
 
 
 def test_heavy_imports_are_noted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,13 +561,46 @@ def test_a_listener_cannot_hide_ctrl_c(site: Site) -> None:
         site.discover().emit(RunInterrupted(2))
 
 
+READER = """
+import nlpipe
+import pandas
+@nlpipe.hookimpl
+def nlpipe_dataset(source):
+    {then}
+"""
+
+
 def test_the_first_plugin_that_knows_a_source_reads_it(site: Site) -> None:
-    for module, answer in (("first", "{'train': 1}"), ("knows_none", "None")):
-        source = f"import nlpipe\n@nlpipe.hookimpl\ndef nlpipe_dataset(source): return {answer}"
-        site.add(module, source)
-    hook = site.discover(strict=True).hook
-    assert hook.nlpipe_dataset(source="mydb://reviews") == {"train": 1}
-    assert Plugins().hook.nlpipe_dataset(source="mydb://reviews") is None
+    for module, then in (
+        ("first", "return {'train': pandas.DataFrame({'text': ['a']})}"),
+        ("knows_none", "return None"),
+        ("after", "return {'train': pandas.DataFrame()} if source == 'other' else None"),
+    ):
+        site.add(module, READER.format(then=then))
+    plugins = site.discover(strict=True)
+    assert list((plugins.dataset(source="mydb://reviews") or {})["train"].columns) == ["text"]
+    assert Plugins().dataset(source="mydb://reviews") is None
+
+
+@pytest.mark.parametrize(
+    ("then", "message"),
+    [
+        ("return 1 / 0", "failed to read 'mydb://x': ZeroDivisionError: division by zero (reader.py, line 6)"),
+        ("return [1]", "answered 'mydb://x' with a list; nlpipe_dataset gives a mapping from split names"),
+        ("return {'train': [1]}", "answered 'mydb://x' with a list for 'train'; nlpipe_dataset gives a mapping"),
+    ],
+)
+def test_a_failing_reader_is_named(site: Site, then: str, message: str) -> None:
+    site.add("reader", READER.format(then=then))
+    with pytest.raises(PluginError) as caught:
+        site.discover(strict=True).dataset(source="mydb://x")
+    assert str(caught.value).startswith(f"plugin 'reader' (reader-dist 2.0) {message}")
+
+
+def test_a_readers_own_message_is_the_users(site: Site) -> None:
+    site.add("reader", READER.format(then="raise nlpipe.DataError('mydb://x: no such table; there are: a, b')"))
+    with pytest.raises(DataError, match=r"^mydb://x: no such table; there are: a, b$"):
+        site.discover(strict=True).dataset(source="mydb://x")
 
 
 def test_an_installed_plugin_is_found(site: Site) -> None:
@@ -406,3 +610,34 @@ def test_an_installed_plugin_is_found(site: Site) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site.folder), *sys.path])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "plugin 'good' (good-dist 2.0)"
+
+
+def test_a_task_that_lies_about_its_types_is_named(site: Site) -> None:
+    site.add("liar", TASK + HOOK)
+    toy: Any = site.discover(strict=True).task("toy")()
+    objective = SequenceLabel(labels=("a", "b"))
+    who = "task 'toy' of plugin 'liar' (liar-dist 2.0): "
+    with pytest.raises(PluginError) as caught:
+        plugin_calls.query(toy, None, objective)
+    assert str(caught.value) == f"{who}query gave a NoneType, which is no Query for SequenceLabel"
+    with pytest.raises(PluginError) as caught:
+        plugin_calls.result(toy, Answer(), None)
+    assert str(caught.value) == f"{who}result gave a NoneType; it gives a Out, or a Query to ask again"
+    toy.result = lambda answer, given: Text("again")
+    assert plugin_calls.result(toy, Answer(), None) == Text("again")
+
+
+def test_a_bug_in_a_plugin_is_laid_at_its_door(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.add("buggy", TASK.replace("def samples(cls): return []", "def samples(cls): return 1 / 0") + HOOK)
+    monkeypatch.setattr(sys, "argv", ["nlpipe", "recipe", "new", "toy"])
+    with pytest.raises(ZeroDivisionError) as caught:
+        cli.main()
+    assert caught.value.__notes__ == [
+        "This is a bug in plugin 'buggy' (buggy-dist 2.0); --no-plugin leaves a plugin out."
+    ]
+    try:
+        raise ValueError("in no plugin")
+    except ValueError as error:
+        assert plugin_calls.culprit(error) is None

@@ -17,8 +17,8 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 LAYERS = (
     "errors files upstream tokens",
     "task results events metrics hookspecs",
-    "generation plugins recipe recipe_files recipe_sections recipe_sources recipe_text recipe_words recipe_yaml rows",
-    "objectives tensors batching",
+    "generation recipe recipe_files recipe_sections recipe_sources recipe_text recipe_words recipe_yaml rows",
+    "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "artifact data hub parsers readers shares writers adapter adapter_training freezing backbone pairs runners parity "
     "metrics_evaluate bare beir sentence_files",
     "pipelines",
