@@ -28,10 +28,11 @@ def query(task: AnyTask, given: Any, objective: Objective) -> Query:
 def result(task: AnyTask, answer: Answer, given: Any) -> Result | Query:
     """What the task makes of an answer. Raises PluginError where that is neither its Result nor a Query."""
     found: object = task.result(answer, given)
-    if isinstance(found, Query | type(task).Result):
+    kind = getattr(type(task), "Result", Result)
+    if isinstance(found, Query | kind):
         return found
-    kind = type(task).Result.__name__
-    raise PluginError(f"{_who(task)}: result gave a {type(found).__name__}; it gives a {kind}, or a Query to ask again")
+    said = type(found).__name__
+    raise PluginError(f"{_who(task)}: result gave a {said}; it gives a {kind.__name__}, or a Query to ask again")
 
 
 def owner(module: str) -> str | None:

@@ -86,7 +86,7 @@ def _row(kind: type[AnyTask]) -> list[str]:
     """What is wrong with the row of the grid: every command that lists tasks reads it."""
     from nlpipe.objectives.base import Objective
 
-    row = kind.row()
+    row: object = kind.row()
     if not isinstance(row, Mapping) or not row:
         return [f"row() gave {row!r}, which is no mapping from one or more families to objectives"]
     faults, classes = [], dict[str, type]()

@@ -1,7 +1,29 @@
 """How a model is asked. An objective knows tokens and tensors, and nothing of what the data mean."""
 
-from nlpipe.objectives.answer_span import AnswerSpan
-from nlpipe.objectives.base import Objective
+from nlpipe.objectives.answer_span import AnswerSpan, Extracts
+from nlpipe.objectives.base import (
+    Answer,
+    Batch,
+    Generated,
+    Gold,
+    Likelihoods,
+    Message,
+    Objective,
+    Passage,
+    Probabilities,
+    Prompt,
+    Query,
+    Raw,
+    Row,
+    Segment,
+    Text,
+    Texts,
+    Vectors,
+    Window,
+    Words,
+    WordScores,
+    parts,
+)
 from nlpipe.objectives.causal_text import CausalText
 from nlpipe.objectives.embedding import Embedding
 from nlpipe.objectives.seq2seq_text import Seq2SeqText
@@ -10,13 +32,34 @@ from nlpipe.objectives.token_label import TokenLabel
 
 __all__ = [
     "OBJECTIVES",
+    "Answer",
     "AnswerSpan",
+    "Batch",
     "CausalText",
     "Embedding",
+    "Extracts",
+    "Generated",
+    "Gold",
+    "Likelihoods",
+    "Message",
     "Objective",
+    "Passage",
+    "Probabilities",
+    "Prompt",
+    "Query",
+    "Raw",
+    "Row",
+    "Segment",
     "Seq2SeqText",
     "SequenceLabel",
+    "Text",
+    "Texts",
     "TokenLabel",
+    "Vectors",
+    "Window",
+    "WordScores",
+    "Words",
+    "parts",
 ]
 
 OBJECTIVES: dict[str, type[Objective]] = {
