@@ -15,17 +15,17 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 MICRO_TOKENS = 4096
-"""Padded tokens that `micro_batch: auto` computes at once.
+"""Padded tokens that `micro_batch: auto` computes at once, where it cannot find out what fits.
 
 What autograd keeps for the backward pass was measured at 1.6 MB per token for BERT base and 2.2 MB for GPT-2
 small (float32, 512 tokens a row, attention dropout, processor): 6 and 8.4 GiB for 4,096 tokens, which 16 GiB
-hold beside the weights and AdamW's state. A large accelerator takes more: `micro_batch` says how much.
+hold beside the weights and AdamW's state. One GPU begins with the whole batch and tries less where that is too much.
 """
 
 BUCKET = 50
@@ -49,6 +49,19 @@ class Step:
     def examples(self) -> tuple[int, ...]:
         """All examples of the step, rank by rank."""
         return tuple(index for rank in self.ranks for micro in rank for index in micro)
+
+
+class Turn(NamedTuple):
+    """A step of a training, and how many epochs are done before and after it."""
+
+    before: Fraction
+    after: Fraction
+    step: Step
+
+    @property
+    def epoch(self) -> int:
+        """The epoch it belongs to, from 0."""
+        return math.floor(self.before)
 
 
 def derive(seed: int, purpose: str, *numbers: int) -> int:
@@ -136,8 +149,8 @@ def training_steps(
     tokens_per_batch: int | None = None,
     micro_batch: int | Literal["auto"] | None = None,
     micro_tokens: int | None = MICRO_TOKENS,
-) -> Iterator[tuple[int, Step]]:
-    """Each step of a training with its epoch (from 0), without the first `start` steps.
+) -> Iterator[Turn]:
+    """Each step of a training and where it lies in its epoch, without the first `start` steps.
 
     The steps are those of `plan`, epoch after epoch, made as they are asked for. Starting late costs one
     planning per epoch passed over (a fifth of a second for a million examples). Raises ValueError as `plan` does.
@@ -149,13 +162,14 @@ def training_steps(
     if start < 0:
         raise ValueError(f"start must not be negative, is {start}")
 
-    def steps(skip: int) -> Iterator[tuple[int, Step]]:
+    def steps(skip: int) -> Iterator[Turn]:
         for epoch, share in shares:
             batches = table.batches(rng(seed, "plan", epoch), *sizes)
-            batches = batches[: math.ceil(share * len(batches))]
-            for batch in batches[skip:]:
-                yield epoch, table.step(batch, world, *micro)
-            skip = max(0, skip - len(batches))
+            wanted, part = math.ceil(share * len(batches)), Fraction(1, max(1, len(batches)))
+            for at in range(skip, wanted):
+                step = table.step(batches[at], world, *micro)
+                yield Turn(epoch + at * part, epoch + (at + 1) * part, step)
+            skip = max(0, skip - wanted)
 
     return steps(start)  # an inner generator, so that wrong arguments fail at the call
 
@@ -172,6 +186,11 @@ def padding(lengths: Numbers, parts: Numbers, steps: Sequence[Step]) -> float:
             real += int(table.tokens[micro].sum())
             padded += int(table.parts[micro].sum() * table.lengths[micro].max())
     return 1 - real / padded if padded else 0.0
+
+
+def cost(lengths: Numbers, parts: Numbers, micro: Sequence[int]) -> int:
+    """The padded tokens of a micro-batch."""
+    return sum(parts[index] for index in micro) * max((max(1, lengths[index]) for index in micro), default=0)
 
 
 def answering(lengths: Numbers, *, tokens: int, rows: int | None = None) -> list[list[int]]:

@@ -33,15 +33,18 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunResumed(Event):
-    """A checkpoint was found and the run goes on after `step`."""
+    """The run goes on after `step` from a checkpoint; from its start, where there was none yet."""
 
     step: int
-    checkpoint: str
+    checkpoint: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class StepDone(Event):
-    """One optimiser step. `loss` is the mean over the step's terms, `norm` the gradient's before clipping."""
+    """One optimiser step. `loss` is the mean over the step's terms, `norm` the gradient's before clipping.
+
+    `epoch` is how many epochs are done, with the part of the one at hand.
+    """
 
     step: int
     steps: int
@@ -71,6 +74,15 @@ class Saved(Event):
     step: int
     path: str
     what: str  # "checkpoint" or "model"
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedEarly(Event):
+    """The training ends before its last step: `patience` evaluations brought no better score."""
+
+    step: int
+    score: str
+    patience: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nlpipe import artifact, backbone, pipelines, plugin_calls, upstream
-from nlpipe.errors import ArtifactError, DataError, Problem, UnsupportedError, suggest
+from nlpipe.errors import ArtifactError, DataError, Problem, RecipeError, UnsupportedError, suggest
 from nlpipe.task import Family, Task
 
 if TYPE_CHECKING:
     from nlpipe.backbone import Backbone, Location
     from nlpipe.data import Split
+    from nlpipe.metrics import Metric
     from nlpipe.objectives.base import Objective, Row
     from nlpipe.recipe import Recipe, TrainSection
 
@@ -44,6 +45,16 @@ def choose(task: type[AnyTask], family: Family, wanted: str = "auto") -> type[Ob
             f"model.objective: {task.name} on {family} models has no {wanted!r}; {suggest(wanted, kinds)}"
         )
     return kinds[wanted]
+
+
+def metric(task: AnyTask, wanted: str | None) -> Metric:
+    """The score that chooses the best weights, by its name; null: the task's first. Raises RecipeError for no score."""
+    if wanted is None:
+        return task.metrics[0]
+    known = {metric.name: metric for metric in task.metrics}
+    if wanted not in known:
+        raise RecipeError(f"train.best: {task.name} has no score {wanted!r}; {suggest(wanted, known)}")
+    return known[wanted]
 
 
 def options(task: type[AnyTask], given: Any, split: Split) -> Any:

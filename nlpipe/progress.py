@@ -19,6 +19,7 @@ from nlpipe.events import (
     RunStarted,
     Saved,
     StepDone,
+    StoppedEarly,
 )
 
 # Seconds between two plain lines: often enough to see life, seldom enough for a log.
@@ -48,13 +49,16 @@ class Watch:
                 scores = "  ".join(f"{name} {value:.4f}" for name, value in event.scores.items())
                 self._say(f"step {event.step}: {event.split} {scores}{'  (best so far)' if event.best else ''}")
             case RunResumed():
-                self._say(f"resumed after step {event.step} from {event.checkpoint}")
+                where = f"after step {event.step} from {event.checkpoint}" if event.checkpoint else "from the start"
+                self._say(f"resumed {where}" + ("" if event.checkpoint else ": there is no checkpoint yet"))
+            case StoppedEarly():
+                self._say(f"stopped after step {event.step}: no better {event.score} in {event.patience} evaluations")
             case Saved() if event.what == "model":
                 self._close()
                 self._say(f"saved {event.path}")
             case RunInterrupted():
                 self._close()
-                self._say(f"interrupted after step {event.step}; go on with --resume")
+                self._say(f"interrupted after step {event.step}")
             case RunFinished():
                 self._say(f"finished in {_clock(event.seconds)}")
             case _:

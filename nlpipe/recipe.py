@@ -27,10 +27,10 @@ from nlpipe.recipe_sections import (
     RunSection,
     Split,
     TaskSection,
-    TrainSection,
 )
 from nlpipe.recipe_sources import FileSource, HubSource, Source, without_nulls
 from nlpipe.recipe_text import dump, schema, template
+from nlpipe.recipe_training import TrainSection
 from nlpipe.recipe_words import Key, dotted, explain, shown
 from nlpipe.recipe_yaml import Document, Mark
 from nlpipe.task import Task, TaskOptions

@@ -6,19 +6,16 @@ no file, no YAML and no task; which options a task has is checked against the ta
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nlpipe.generation import Generation
-from nlpipe.recipe_sources import Count, Name, Real, Section, Size, Source, SourceOrShare, complain
+from nlpipe.recipe_sources import Count, Name, Real, Section, Size, Source, SourceOrShare, compiled, complain
+from nlpipe.recipe_training import LEARNING_RATES, TrainSection
 
 Split = Literal["train", "validation", "test"]
-
-ROWS_PER_STEP = 32
-"""`train.batch_size` where a recipe gives neither it nor `tokens_per_batch`."""
 
 
 class TaskSection(Section):
@@ -82,15 +79,6 @@ class ModelSection(Section):
         return overlap
 
 
-def _compiled(pattern: str) -> str:
-    """The pattern, which is a regular expression."""
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise complain(f"is not a regular expression: {error}") from error
-    return pattern
-
-
 class AdapterSection(Section):
     """A small set of new weights that is trained in the model's place."""
 
@@ -110,7 +98,7 @@ class AdapterSection(Section):
     def _compiles(cls, targets: str | Sequence[str]) -> str | Sequence[str]:
         if not isinstance(targets, str):
             return tuple(targets)
-        return _compiled(targets)
+        return compiled(targets)
 
 
 class DataSection(Section):
@@ -144,81 +132,6 @@ class DataSection(Section):
         if self.train is None and self.validation is None and self.test is None:
             raise complain("names no rows; say train: FILE, or test: FILE to evaluate only")
         return self
-
-
-class TrainSection(Section):
-    """How the model learns. A recipe without `train` evaluates an untouched model."""
-
-    epochs: Real = Field(3.0, gt=0)
-    """passes over the training rows; parts of one are possible"""
-    steps: Count | None = None
-    """optimizer steps; overrides epochs"""
-    batch_size: Count | None = None
-    """examples per optimizer step, over all processes; 32 where tokens_per_batch is not given either"""
-    tokens_per_batch: Count | None = None
-    """tokens per optimizer step, in place of batch_size"""
-    micro_batch: Count | Literal["auto"] = "auto"
-    """examples computed at once: fits a step into memory, never changes the result"""
-    learning_rate: Real | None = Field(None, gt=0)
-    """the peak; null: 2e-4 with an adapter, 3e-5 without"""
-    warmup: Real = Field(0.06, ge=0)
-    """steps until the peak: a share of all steps if below 1, else their number"""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """how the learning rate falls after the warm-up"""
-    weight_decay: Real = Field(0.01, ge=0)
-    """AdamW's decoupled decay, per step and learning rate"""
-    clip: Real | None = Field(1.0, gt=0)
-    """the largest norm of a step's gradient; null: any"""
-    seed: Size = 13
-    """every random draw follows from it"""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """what the forward pass computes in"""
-    evaluate_every: Count | None = None
-    """steps between two looks at the validation rows; null: each epoch"""
-    checkpoint_every: Count | None = None
-    """steps between two checkpoints; null: each epoch"""
-    freeze: str | Sequence[str] | None = Field(None, min_length=1)
-    """what stays as it is: embeddings, layers[:6], decoder.layers[0], a regex over full names, or a list of these"""
-    class_weights: Literal["balanced"] | dict[str, Annotated[Real, Field(ge=0)]] | None = None
-    """weights of the labels in the loss: balanced (rarer ones weigh more), or label: weight"""
-    label_smoothing: Real = Field(0.0, ge=0, lt=1)
-    """probability taken from the right label and shared among all"""
-    focal: Real | None = Field(None, gt=0)
-    """labels: the focal loss's exponent (2 in its paper); what the model is sure of weighs less"""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _batch(cls, data: Any) -> Any:
-        given = isinstance(data, Mapping) and {data.get("batch_size"), data.get("tokens_per_batch")} != {None}
-        return data if given or not isinstance(data, Mapping) else {**data, "batch_size": ROWS_PER_STEP}
-
-    @field_validator("freeze")
-    @classmethod
-    def _patterns(cls, freeze: str | Sequence[str] | None) -> str | Sequence[str] | None:
-        for pattern in [freeze] if isinstance(freeze, str) else freeze or ():
-            _compiled(pattern)
-        return freeze if freeze is None or isinstance(freeze, str) else tuple(freeze)
-
-    @field_validator("tokens_per_batch")
-    @classmethod
-    def _one_unit(cls, tokens: int | None, info: ValidationInfo) -> int | None:
-        if tokens is not None and info.data.get("batch_size") is not None:
-            raise complain("stands beside batch_size; set one of the two, or the other to null")
-        return tokens
-
-    @field_validator("focal")
-    @classmethod
-    def _one_loss(cls, focal: float | None, info: ValidationInfo) -> float | None:
-        if focal is not None and info.data.get("label_smoothing"):
-            raise complain("stands beside label_smoothing, which makes the model unsure on purpose; leave one out")
-        return focal
-
-    @field_validator("warmup")
-    @classmethod
-    def _share_or_steps(cls, warmup: float) -> float:
-        if warmup >= 1 and not warmup.is_integer():
-            raise complain(f"must be a share below 1 or a whole number of steps, is {warmup:g}")
-        return warmup
 
 
 class EvaluateSection(Section):
@@ -285,6 +198,27 @@ class Recipe(Section):
             raise complain("has no rows to learn from; say data: {train: FILE}, or leave `train` out")
         return train
 
+    @field_validator("train")
+    @classmethod
+    def _rows_to_choose_by(cls, train: TrainSection | None, info: ValidationInfo) -> TrainSection | None:
+        data = info.data.get("data")
+        given = [name for name in ("evaluate_every", "best", "early_stopping") if getattr(train, name, None)]
+        if given and data is not None and data.validation is None:
+            raise complain("does nothing without data.validation; give it rows, or leave it out", f"train.{given[0]}")
+        return train
+
+    @field_validator("train")
+    @classmethod
+    def _trainable(cls, train: TrainSection | None, info: ValidationInfo) -> TrainSection | None:
+        model = info.data.get("model")
+        if train is not None and model is not None and model.dtype == "float16":
+            raise complain(
+                "float16 weights cannot be trained: steps are lost in rounding, and T5's numbers grow too large for "
+                "it; say float32, or bfloat16",
+                "model.dtype",
+            )
+        return train
+
     @field_validator("evaluate")
     @classmethod
     def _rows_to_score(cls, evaluate: EvaluateSection, info: ValidationInfo) -> EvaluateSection:
@@ -313,14 +247,11 @@ class Recipe(Section):
 
     @property
     def learning_rate(self) -> float:
-        """The peak learning rate: the recipe's, else 2e-4 with an adapter and 3e-5 without.
-
-        LoRA's own experiments use 2e-4 (Hu et al. 2021, appendix D); 3e-5 is the middle of the values that
-        Devlin et al. 2019 (BERT, appendix A.3) try in full fine-tuning.
-        """
+        """The peak learning rate: the recipe's, else the one of `recipe_training.LEARNING_RATES` that fits."""
         if self.train is not None and self.train.learning_rate is not None:
             return self.train.learning_rate
-        return 2e-4 if self.adapter is not None else 3e-5
+        optimizer = "adamw" if self.train is None else self.train.optimizer
+        return LEARNING_RATES["adapter" if optimizer == "adamw" and self.adapter is not None else optimizer]
 
     @property
     def split(self) -> Split | None:

@@ -31,6 +31,15 @@ def complain(message: str, at: str = "") -> PydanticCustomError:
     return PydanticCustomError("nlpipe", "{message}", {"message": message, "at": at})
 
 
+def compiled(pattern: str) -> str:
+    """The pattern, which is a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise complain(f"is not a regular expression: {error}") from error
+    return pattern
+
+
 def _whole(value: Any) -> Any:
     """YAML writes 1e3 as a float; where it is whole, it is a whole number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -45,7 +45,8 @@ from nlpipe.results import Result
 from nlpipe.rundir import RunDirectory
 from nlpipe.runners.torch import TorchRunner
 from nlpipe.stopping import Stop
-from nlpipe.train import Settings, Training, train
+from nlpipe.train import train
+from nlpipe.training import Every, Settings, Training
 
 Listener = Callable[[Event], None]
 
@@ -270,8 +271,11 @@ class _Session:
         encoded: Sequence[list[Row]],
         splits: Mapping[str, Split],
     ) -> Training:
+        section = self.recipe.train
+        assert section is not None
         device = pipelines.device_of(self.recipe.run.device)
         validation = splits.get("validation")
+        metric = preparing.metric(task, section.best)
 
         def evaluate(current: nn.Module) -> Mapping[str, float]:
             assert validation is not None
@@ -288,20 +292,23 @@ class _Session:
             checkpoints=self.directory.checkpoints,
             identity=self._identity(splits),
             evaluate=None if validation is None else evaluate,
-            metric=task.metrics[0],
+            metric=metric,
             stop=self.stop,
         )
 
     def _settings(self, device: torch.device) -> Settings:
         section = self.recipe.train
         assert section is not None
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        # A GPU without bfloat16 emulates it, slowly; so do most processors.
+        half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        stopping = section.early_stopping
         return Settings(
             epochs=section.epochs,
             steps=section.steps,
             batch_size=section.batch_size,
             tokens_per_batch=section.tokens_per_batch,
             micro_batch=section.micro_batch,
+            optimizer=section.optimizer,
             learning_rate=self.recipe.learning_rate,
             warmup=section.warmup,
             schedule=section.schedule,
@@ -309,8 +316,13 @@ class _Session:
             clip=section.clip,
             seed=section.seed,
             precision=("bfloat16" if half else "float32") if section.precision == "auto" else section.precision,
-            evaluate_every=section.evaluate_every,
-            checkpoint_every=section.checkpoint_every,
+            gradient_checkpointing=section.gradient_checkpointing,
+            compile=section.compile,
+            evaluate_every=Every.of(section.evaluate_every),
+            checkpoint_every=Every.of(section.checkpoint_every),
+            keep=section.keep,
+            patience=stopping.patience if stopping else None,
+            min_delta=stopping.min_delta if stopping else 0.0,
         )
 
     def _identity(self, splits: Mapping[str, Split]) -> dict[str, Any]:

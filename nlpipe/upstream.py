@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlpipe.errors import ArtifactError
+from nlpipe.errors import ArtifactError, UnsupportedError
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -124,6 +124,24 @@ def show_attention(model: Any) -> None:
     """
     if hasattr(model, "set_attn_implementation"):
         model.set_attn_implementation("eager")
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Have each layer compute its activations again in the backward pass instead of keeping them.
+
+    Not the reentrant kind: that one needs inputs that require a gradient, which a model with only an adapter to train
+    does not have, and leaves the adapter without one, silently (PEFT #137). Raises UnsupportedError for a model without
+    layers that can.
+    """
+    able = [module for module in model.modules() if getattr(module, "supports_gradient_checkpointing", False)]
+    try:
+        if not able:
+            raise ValueError("none of its modules can")
+        able[0].activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        raise UnsupportedError(
+            f"train.gradient_checkpointing: transformers cannot do it for this model ({_reason(error)}); leave it out"
+        ) from error
 
 
 def writes(model: Any) -> bool:

@@ -115,7 +115,9 @@ def test_a_restart_gives_the_rest_of_the_steps(
     assert len(steps) == count_steps(lengths, parts, **common)
     assert list(training_steps(lengths, parts, start=start, **common)) == steps[start:]
     for epoch in range(int(epochs)):
-        assert [step for at, step in steps if at == epoch] == plan(lengths, parts, seed=3, epoch=epoch, **sizes)
+        assert [turn.step for turn in steps if turn.epoch == epoch] == plan(
+            lengths, parts, seed=3, epoch=epoch, **sizes
+        )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,8 @@ def test_a_broken_epoch_is_rounded_up_from_the_number_as_written(epochs: float, 
     assert count_steps([5] * 80, [1] * 80, epochs=epochs, seed=1, batch_size=8) == steps
     found = list(training_steps([5] * 80, [1] * 80, epochs=epochs, seed=1, batch_size=8))
     assert len(found) == steps
-    assert [epoch for epoch, _ in found] == [step // 10 for step in range(steps)]
+    assert [turn.epoch for turn in found] == [step // 10 for step in range(steps)]
+    assert [turn.after * 10 for turn in found] == list(range(1, steps + 1))
 
 
 def test_the_same_arguments_give_the_same_plan_and_other_epochs_another() -> None:
@@ -286,4 +289,4 @@ def test_a_large_plan_is_made_step_by_step() -> None:
     common: dict[str, Any] = {"seed": 1, "world": 2, "tokens_per_batch": 4096}
     start = count_steps(lengths, parts, epochs=1, seed=1, tokens_per_batch=4096)
     found = list(islice(training_steps(lengths, parts, epochs=2, start=start, **common), 3))
-    assert found == [(1, step) for step in plan(lengths, parts, epoch=1, **common)[:3]]
+    assert [(turn.epoch, turn.step) for turn in found] == [(1, s) for s in plan(lengths, parts, epoch=1, **common)[:3]]

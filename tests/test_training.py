@@ -11,72 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import backbone, tensors, train
-from nlpipe.backbone import Location
+from nlpipe import tensors, train
 from nlpipe.errors import PluginError, RecipeError, UnsupportedError
 from nlpipe.events import Evaluated, RunInterrupted, RunResumed, StepDone
 from nlpipe.metrics import Metric
 from nlpipe.objectives import AnswerSpan, SequenceLabel, TokenLabel
-from nlpipe.objectives.base import Row, Text, Window
+from nlpipe.objectives.base import Row
+from nlpipe.optimization import factor
 from nlpipe.running import run
-from nlpipe.testing import rules
-from nlpipe.train import Settings, Training, factor
+from nlpipe.training import Every, Training
+from tests.small_training import LABELS, equal, training, weights
 from tests.support import Trainings, recipe, tiny
-
-SETTINGS = Settings(
-    epochs=2,
-    steps=None,
-    batch_size=32,
-    tokens_per_batch=None,
-    micro_batch="auto",
-    learning_rate=1e-3,
-    warmup=0.1,
-    schedule="linear",
-    weight_decay=0.01,
-    clip=1.0,
-    seed=7,
-    precision="float32",
-    evaluate_every=None,
-    checkpoint_every=None,
-)
-LABELS = rules.KEYWORDS
 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny("bert", tmp_path_factory.mktemp("tiny"))
-
-
-def training(folder: Path, out: Path, *, dropout: float = 0.0, rows: int = 64, **changes: Any) -> Training:
-    """A small training on texts of mixed lengths, some of them in several windows."""
-    objective = SequenceLabel(labels=LABELS, window=Window(max_length=16, overlap=2))
-    base = backbone.load(Location("tiny", folder), objective, labels=LABELS)
-    for module in base.model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = dropout
-    made = rules.first_keyword(rows, seed=1, shortest=2, longest=30)
-    examples = [objective.encode(Text(text), LABELS.index(label), base.tokenizers) for text, label in made]
-    settings = {key: value for key, value in changes.items() if key in Settings.__slots__}
-    rest = {key: value for key, value in changes.items() if key not in Settings.__slots__}
-    return Training(
-        model=base.model,
-        objective=objective,
-        examples=examples,
-        tok=base.tokenizers,
-        settings=replace(SETTINGS, **settings),
-        device=torch.device("cpu"),
-        checkpoints=out,
-        identity={"a": 1},
-        **rest,
-    )
-
-
-def weights(done: Training) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in done.model.state_dict().items()}
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_the_gradient_does_not_depend_on_micro_batches(
@@ -202,7 +152,7 @@ def test_the_best_weights_are_kept(bert: Path, tmp_path: Path) -> None:
         seen.append({name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
         return {"score": next(script)}
 
-    made = training(bert, tmp_path, steps=3, evaluate_every=1, evaluate=evaluate, metric=metric)
+    made = training(bert, tmp_path, steps=3, evaluate_every=Every(1), evaluate=evaluate, metric=metric)
     events = [event for event in train.train(made) if isinstance(event, Evaluated)]
     assert [event.best for event in events] == [True, True, False]
     assert equal(weights(made), seen[1])

@@ -17,13 +17,15 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 LAYERS = (
     "errors files upstream tokens",
     "task results events metrics hookspecs",
-    "generation recipe recipe_files recipe_sections recipe_sources recipe_text recipe_words recipe_yaml rows",
+    "generation recipe recipe_files recipe_sections recipe_sources recipe_text recipe_training recipe_words "
+    "recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "artifact data hub parsers readers shares writers adapter adapter_training freezing backbone pairs runners parity "
-    "metrics_evaluate bare beir sentence_files",
+    "metrics_evaluate bare beir memory optimization sentence_files",
     "pipelines",
     "measured",
-    "train evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking inspect",
+    "train training evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking "
+    "inspect",
     "checking",
     "running data_check doctor grid predicting predictions tables",
     "cli compat __main__ testing",
