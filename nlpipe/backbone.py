@@ -94,8 +94,8 @@ class Backbone:
         return sum(p.numel() for p in self.model.parameters())
 
 
-def locate(name: str, *, revision: str = "main", offline: bool = False) -> Location:
-    """Find a model's folder. Local paths and packages never touch the network.
+def locate(name: str, *, revision: str = "main", offline: bool = False, weights: bool = True) -> Location:
+    """Find a model's folder, or with `weights` False one that has a tokenizer. Paths and packages need no network.
 
     Raises ArtifactError with what to do instead where there is none.
     """
@@ -110,7 +110,7 @@ def locate(name: str, *, revision: str = "main", offline: bool = False) -> Locat
         near = nearest(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else None
         hint = f"; did you mean {path.parent / near}?" if near else ""
         raise ArtifactError(f"there is no model folder {name}{hint}")
-    return _from_hub(name, revision, offline=offline)
+    return _from_hub(name, revision, offline=offline, weights=weights)
 
 
 def _in_package(path: str) -> Path:
@@ -127,7 +127,7 @@ def _in_package(path: str) -> Path:
     raise ArtifactError(f"the package {package} has no folder {inner!r}")
 
 
-def _from_hub(name: str, revision: str, *, offline: bool) -> Location:
+def _from_hub(name: str, revision: str, *, offline: bool, weights: bool) -> Location:
     """The cache first, then the network, with one line saying so."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
@@ -139,11 +139,12 @@ def _from_hub(name: str, revision: str, *, offline: bool) -> Location:
     )
 
     def snapshot(*, local: bool) -> Path:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED, local_files_only=local))
+        wanted = _WANTED if weights else [pattern for pattern in _WANTED if pattern != "*.safetensors"]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=local))
 
     try:
         folder = snapshot(local=True)
-        if list(folder.glob("*.safetensors")):
+        if not weights or list(folder.glob("*.safetensors")):
             return Location(name, folder, folder.name)
     except LocalEntryNotFoundError:
         pass

@@ -20,6 +20,7 @@ def readme(card: Card, recipe: Recipe, scores: Scores | None = None, *, split: s
     meta: dict[str, object] = {"library_name": "nlpipe", "tags": ["nlpipe", card.task]}
     if on_hub:
         meta["base_model"] = card.backbone.name
+    how = "Fine-tuned" if recipe.model.new is None else "Trained from scratch"
     lines = [
         "---",
         yaml.safe_dump(meta, sort_keys=False).strip(),
@@ -27,7 +28,7 @@ def readme(card: Card, recipe: Recipe, scores: Scores | None = None, *, split: s
         "",
         f"# {card.task} on {card.backbone.name}",
         "",
-        f"Fine-tuned with nlpipe {card.versions.get('nlpipe', '')}: {card.family} backbone, asked as {card.objective}.",
+        f"{how} with nlpipe {card.versions.get('nlpipe', '')}: {card.family} backbone, asked as {card.objective}.",
         "",
     ]
     if card.labels:

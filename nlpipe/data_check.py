@@ -93,7 +93,9 @@ def check_named(
 
 
 def _measure(recipe: Recipe, *, offline: bool) -> Measure | None:
-    """Tokens of a text, and those that one pass has room for; None where the backbone cannot be reached."""
+    """Tokens of a text, and those that one pass has room for; None where the backbone is new or cannot be reached."""
+    if recipe.model.backbone is None:
+        return None
     try:
         location = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
         config = upstream.read_config(location.folder)

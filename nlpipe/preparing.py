@@ -6,11 +6,12 @@ Whatever does not fit is found here, before the first step.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlpipe import artifact, backbone, pipelines, plugin_calls, upstream
+from nlpipe import artifact, backbone, pipelines, plugin_calls, scratch, upstream
 from nlpipe.errors import ArtifactError, DataError, Problem, RecipeError, UnsupportedError, suggest
 from nlpipe.task import Family, Task
 
@@ -86,8 +87,16 @@ def labels(task: type[AnyTask], options: Any, wanted: Sequence[str] | None, spli
     return tuple(wanted)
 
 
-def start(recipe: Recipe, *, offline: bool) -> Location:
-    """Where the backbone's weights lie. An nlpipe artifact is its merged model."""
+def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline: bool) -> Location:
+    """Where the backbone's weights lie. An nlpipe artifact is its merged model; a new model is made in `folder`."""
+    if recipe.model.backbone is None:
+        kind = choose(type(task), scratch.family(recipe.model), recipe.model.objective)
+        seed = recipe.train.seed if recipe.train else 0
+
+        def texts() -> Iterator[str]:
+            return _texts(task, task.objective(kind), split)
+
+        return scratch.make(recipe.model, kind.head, texts, folder, seed=seed, offline=offline)
     location = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
     if artifact.is_artifact(location.folder) and artifact.read_card(location.folder).weights == "adapter":
         raise ArtifactError(
@@ -95,6 +104,14 @@ def start(recipe: Recipe, *, offline: bool) -> Location:
             "again with output.weights: merged"
         )
     return location
+
+
+def _texts(task: AnyTask, objective: Objective, split: Split) -> Iterator[str]:
+    """What a model reads and writes in training, row by row."""
+    for example in split.examples:
+        yield from task.query(task.given(example), objective).contents
+        if objective.writes and isinstance(gold := task.gold(example, objective), str):
+            yield gold
 
 
 def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective, Backbone]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from nlpipe import recipe_new
 from nlpipe.errors import Problem, RecipeError, nearest
 from nlpipe.recipe_files import load, shipped
 from nlpipe.recipe_sections import (
@@ -27,6 +28,7 @@ from nlpipe.recipe_sections import (
     RunSection,
     Split,
     TaskSection,
+    TokenizerSection,
 )
 from nlpipe.recipe_sources import FileSource, HubSource, Source, without_nulls
 from nlpipe.recipe_text import dump, schema, template
@@ -49,6 +51,7 @@ __all__ = [
     "Split",
     "TaskSection",
     "Tasks",
+    "TokenizerSection",
     "TrainSection",
     "build",
     "check",
@@ -94,6 +97,9 @@ def check(recipe: Recipe, tasks: Tasks) -> TaskOptions:
 
     `read` has done this; a recipe made in Python has not been compared with its task.
     """
+    wrong = recipe_new.problems(recipe.model.new)
+    if wrong:
+        raise _error("", Document({}), wrong)
     return options_of(recipe.task.name, recipe.task.options, tasks, recipe.model.objective)
 
 
@@ -116,6 +122,7 @@ def _validated(document: Document, tasks: Tasks, title: str) -> Recipe:
     else:
         task = recipe.task
         wrong = _against_task(task.name, task.options, recipe.model.objective, tasks)[1]
+        wrong |= recipe_new.problems(recipe.model.new)
     if title and isinstance(value.get("task"), dict) and "options" in value["task"]:
         wrong["task", "options"] = "unknown setting; the task's own settings stand beside its name"
     wrong = {key: message for key, message in wrong.items() if not _explained(key, document)}
@@ -125,13 +132,14 @@ def _validated(document: Document, tasks: Tasks, title: str) -> Recipe:
 
 
 def _half_read(value: Mapping[str, Any], tasks: Tasks) -> dict[Key, str]:
-    """What is wrong with the task of a recipe whose other parts do not fit either: all problems come at once."""
+    """What is wrong with the task or new model of a recipe whose other parts do not fit: all problems come at once."""
     task, model = value.get("task"), value.get("model")
+    wrong = recipe_new.problems(model.get("new")) if isinstance(model, Mapping) else {}
     if not isinstance(task, Mapping) or not isinstance(task.get("name"), str):
-        return {}
+        return wrong
     own = {key: setting for key, setting in task.items() if key not in TaskSection.model_fields}
     objective = model.get("objective") if isinstance(model, Mapping) else None
-    return _against_task(task["name"], own, objective, tasks)[1]
+    return wrong | _against_task(task["name"], own, objective, tasks)[1]
 
 
 def _against_task(

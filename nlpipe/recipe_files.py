@@ -134,7 +134,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _place(value: dict[str, Any], folder: Path) -> None:
-    """Relative paths of data, and a backbone that is a relative path, become absolute; `~` becomes the home."""
+    """Relative paths of data, and a backbone or tokenizer that is one, become absolute; `~` becomes the home."""
     data, model, output = value.get("data"), value.get("model"), value.get("output")
     if isinstance(data, dict):
         for name in ("train", "validation", "test"):
@@ -145,8 +145,9 @@ def _place(value: dict[str, Any], folder: Path) -> None:
                 for key in PATHS:
                     if isinstance(source.get(key), str):
                         source[key] = _absolute(source[key], folder)
-    if isinstance(model, dict) and str(model.get("backbone")).startswith(("./", "../", "~")):
-        model["backbone"] = _absolute(model["backbone"], folder)
+    for name in ("backbone", "tokenizer"):
+        if isinstance(model, dict) and str(model.get(name)).startswith(("./", "../", "~")):
+            model[name] = _absolute(model[name], folder)
     if isinstance(output, dict) and str(output.get("dir")).startswith("~"):
         output["dir"] = str(_home(output["dir"]))
 

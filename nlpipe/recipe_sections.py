@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from nlpipe.generation import Generation
 from nlpipe.recipe_sources import Count, Name, Real, Section, Size, Source, SourceOrShare, compiled, complain
@@ -50,11 +50,40 @@ class TaskSection(Section):
         return labels
 
 
-class ModelSection(Section):
-    """The pretrained model, and how it is asked."""
+class TokenizerSection(Section):
+    """A tokenizer that is learnt from the training rows' texts, for a new model."""
 
-    backbone: Name = Field(examples=["FacebookAI/roberta-base"])
+    type: Literal["bpe", "wordpiece", "unigram"]
+    """bpe: of bytes, as GPT-2's; wordpiece: as BERT's, for encoders; unigram: as T5's (SentencePiece)"""
+    vocab_size: Count
+    """entries at most, special tokens among them"""
+    lowercase: bool = False
+    """write everything small"""
+    min_frequency: Count = 2
+    """bpe, wordpiece: pairs that occur less often are not joined"""
+    byte_fallback: bool = True
+    """unigram: characters it has not learnt are written as bytes; false: they become the unknown token, as in T5"""
+
+
+def _tokenizer_kind(value: Any) -> str:
+    return "<learnt>" if isinstance(value, Mapping | TokenizerSection) else "<name>"
+
+
+class ModelSection(Section):
+    """The pretrained model, or a new one, and how it is asked."""
+
+    backbone: Name | None = Field(None, examples=["FacebookAI/roberta-base"])
     """a Hub name, a folder (from `./` or `../` on: beside the recipe), an nlpipe model, package:NAME/PATH"""
+    new: dict[str, Any] | None = Field(None, examples=[{"model_type": "t5", "d_model": 256}])
+    """in place of `backbone`, a model with random weights: `model_type` and fields of its transformers config"""
+    tokenizer: (
+        Annotated[
+            Annotated[Name, Tag("<name>")] | Annotated[TokenizerSection, Tag("<learnt>")],
+            Discriminator(_tokenizer_kind),
+        ]
+        | None
+    ) = None
+    """of a new model: a folder or Hub name that has one, or {type, vocab_size} of one to learn"""
     revision: Name = "main"
     """the branch, tag or commit of a Hub model"""
     objective: Name = "auto"
@@ -77,6 +106,34 @@ class ModelSection(Section):
         if isinstance(length, int) and overlap >= length:
             raise complain(f"must be less than model.max_length ({length}), is {overlap}")
         return overlap
+
+    @model_validator(mode="after")
+    def _one_model(self) -> ModelSection:
+        if self.backbone is None and self.new is None:
+            raise complain(
+                "is missing; say for example `backbone: FacebookAI/roberta-base`, or `new: {model_type: …}` for a "
+                "model from scratch",
+                "model.backbone",
+            )
+        if self.new is None:
+            if self.tokenizer is not None:
+                raise complain("is for a new model alone; a backbone has its own", "model.tokenizer")
+            return self
+        if self.backbone is not None:
+            raise complain("stands beside model.backbone; say one of the two", "model.new")
+        if self.tokenizer is None:
+            raise complain(
+                "is missing; a new model needs one: a folder or Hub name, or {type: bpe, vocab_size: 8000} to learn it",
+                "model.tokenizer",
+            )
+        if "revision" in self.model_fields_set:
+            raise complain("does nothing for a new model; leave it out", "model.revision")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The backbone as messages call it."""
+        return self.backbone or f"new {(self.new or {}).get('model_type')}"
 
 
 class AdapterSection(Section):
@@ -174,12 +231,12 @@ class Recipe(Section):
     task: TaskSection = Field(examples=["NAME"])
     """what the data mean"""
     model: ModelSection = Field(examples=[{"backbone": "FacebookAI/roberta-base"}])
-    """the pretrained model, and how it is asked"""
+    """the pretrained model, or a new one, and how it is asked"""
     adapter: AdapterSection | None = None
     """train an adapter; null: all weights are trained"""
     data: DataSection = Field(examples=[{"train": "data/train.jsonl", "validation": 0.1}])
     """where the rows come from"""
-    train: TrainSection | None = None
+    train: TrainSection | None = Field(None, validate_default=True)
     """how the model learns; null: an untouched model is evaluated"""
     generation: Generation = Generation()
     """how text is written, in evaluation and by the model as it is saved"""
@@ -189,6 +246,22 @@ class Recipe(Section):
     """where the work is done"""
     output: OutputSection = Field(OutputSection(), validate_default=True)
     """what is written, and where"""
+
+    @field_validator("adapter")
+    @classmethod
+    def _something_to_adapt(cls, adapter: AdapterSection | None, info: ValidationInfo) -> AdapterSection | None:
+        if adapter is not None and "model" in info.data and info.data["model"].new is not None:
+            raise complain(
+                "needs a pretrained model: a new one has random weights, which an adapter leaves as they are"
+            )
+        return adapter
+
+    @field_validator("train")
+    @classmethod
+    def _learns_something(cls, train: TrainSection | None, info: ValidationInfo) -> TrainSection | None:
+        if train is None and "model" in info.data and info.data["model"].new is not None:
+            raise complain("is missing: a new model knows nothing before it is trained; say `train: {}`", "train")
+        return train
 
     @field_validator("train")
     @classmethod

@@ -38,8 +38,12 @@ def dump(recipe: Recipe) -> str:
     plain["task"] = {"name": task["name"], "labels": task["labels"], **task["options"]}
     for name in ("train", "validation", "test"):
         plain["data"][name] = _source(getattr(recipe.data, name))
-    if recipe.model.backbone.startswith(("./", "../")):
-        plain["model"]["backbone"] = _absolute(recipe.model.backbone)
+    for name in ("backbone", "tokenizer"):
+        given = plain["model"][name]
+        if isinstance(given, str) and given.startswith(("./", "../")):
+            plain["model"][name] = _absolute(given)
+    if recipe.model.new is not None:
+        del plain["model"]["revision"]  # of a backbone
     return to_yaml(plain)
 
 

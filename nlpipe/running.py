@@ -6,7 +6,10 @@ Each step is a function of a module below; this one only puts them in order.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -191,7 +194,7 @@ class _Session:
         data_check.before_training(self.recipe, self.kind, splits, self.options)
         labels = preparing.labels(self.kind, self.options, self.recipe.task.labels, splits["train"])
         task = self.kind(labels, self.options)
-        objective, base = preparing.model(self.recipe, task, preparing.start(self.recipe, offline=self.offline))
+        objective, base = preparing.model(self.recipe, task, self._start(task, splits["train"]))
         for name, split in splits.items():
             if name != "train":  # a label that training never saw is found now, not after the training
                 preparing.golds(task, objective, split)
@@ -214,6 +217,7 @@ class _Session:
         self.directory.claim(resume=False)
         splits = self._splits()
         section = self.recipe.model
+        assert section.backbone is not None  # a recipe with a new model has a `train` section
         pipe = pipelines.pipeline(
             self.kind.name,
             model=section.backbone,
@@ -245,6 +249,13 @@ class _Session:
             hook=self.plugins.dataset,
             own=self.kind.formats,
         )
+
+    def _start(self, task: AnyTask, split: Split) -> Location:
+        """The backbone; a new one lies in a temporary folder, which goes with this session."""
+        folder = Path(tempfile.mkdtemp(prefix="nlpipe-new-")) if self.recipe.model.new else self.directory.path
+        if self.recipe.model.new:
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return preparing.start(self.recipe, task, split, folder, offline=self.offline)
 
     def _adapted(self, training: Training, base: Backbone) -> Training:
         """The training with what is frozen frozen, and with the adapter on its model."""
@@ -334,7 +345,7 @@ class _Session:
         trainable, total = adapter.counts(training.model)
         return RunStarted(
             task=self.kind.name,
-            backbone=self.recipe.model.backbone,
+            backbone=self.recipe.model.name,
             family=base.family,
             objective=type(training.objective).__name__,
             steps=training.steps,
@@ -464,5 +475,5 @@ class _Session:
 
 def _lasting(location: Location) -> str:
     """The name under which a base is found again: a relative path would depend on the working directory."""
-    local = location.revision is None and not location.name.startswith("package:")
+    local = location.revision is None and not location.name.startswith(("package:", "new "))
     return str(location.folder.resolve()) if local else location.name

@@ -41,10 +41,11 @@ def read_config(folder: Path) -> Any:
         raise ArtifactError(f"{folder / 'config.json'} cannot be used: {_reason(error)}") from error
 
 
-def read_tokenizer(folder: Path, vocabulary: int) -> Any:
+def read_tokenizer(folder: Path, vocabulary: int | None) -> Any:
     """The tokenizer of a folder. Raises ArtifactError where its files are missing or belong to another model.
 
-    `vocabulary` is the model's; an empty folder gives an empty tokenizer in transformers 5, without a word.
+    `vocabulary` is the model's, None where there is no model yet; an empty folder gives an empty tokenizer in
+    transformers 5, without a word.
     """
     from transformers import AutoTokenizer
 
@@ -52,14 +53,95 @@ def read_tokenizer(folder: Path, vocabulary: int) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         raise ArtifactError(f"the tokenizer in {folder} cannot be read: {_reason(error)}") from error
-    if len(tokenizer) <= 10 < vocabulary:
+    if len(tokenizer) <= 10 and (vocabulary is None or vocabulary > 10):
         raise ArtifactError(f"{folder} has no tokenizer: look for tokenizer.json beside config.json")
-    if len(tokenizer) > vocabulary:
+    if vocabulary is not None and len(tokenizer) > vocabulary:
         raise ArtifactError(
             f"the tokenizer in {folder} has {len(tokenizer)} entries, the model knows {vocabulary}: "
             "they do not belong together"
         )
     return tokenizer
+
+
+def model_types() -> list[str]:
+    """The architectures that transformers knows, by the name that a config calls itself."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    quiet()
+    return sorted(CONFIG_MAPPING_NAMES)
+
+
+def config_fields(model_type: str) -> frozenset[str] | None:
+    """The settings of an architecture's own config, aliases among them; None where there is no such type."""
+    from dataclasses import fields
+
+    from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+    if model_type not in model_types():
+        return None
+    kind: Any = CONFIG_MAPPING[model_type]
+    shared = {one.name for one in fields(PreTrainedConfig)}  # type: ignore[arg-type]
+    return frozenset({one.name for one in fields(kind)} - shared | set(kind.attribute_map))
+
+
+def config_fault(model_type: str, settings: Mapping[str, Any]) -> str | None:
+    """Why a config cannot have these settings; None where it can."""
+    from transformers import CONFIG_MAPPING
+
+    try:
+        CONFIG_MAPPING[model_type](**settings)
+    except Exception as error:  # huggingface_hub's for a wrong type, any other for a wrong value
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return (lines[-1] if lines else type(error).__name__).removeprefix("TypeError: ").removeprefix("ValueError: ")
+    return None
+
+
+def bare_config(model_type: str) -> Any:
+    """An architecture's config with its own defaults."""
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[model_type]()
+
+
+def new_config(model_type: str, settings: Mapping[str, Any], tokenizer: Any) -> Any:
+    """A config for a model with the entries and special tokens of `tokenizer`.
+
+    A pair's decoder starts with the padding token, as T5's and Marian's do; without one, with the first or end token.
+    """
+    from dataclasses import fields
+
+    from transformers import CONFIG_MAPPING
+
+    kind: Any = CONFIG_MAPPING[model_type]
+    known = {one.name for one in fields(kind)}
+    decided: dict[str, Any] = {"vocab_size": len(tokenizer)}
+    if "decoder_vocab_size" in known:
+        decided["decoder_vocab_size"] = len(tokenizer)
+    for role in ("pad", "bos", "eos", "cls", "sep", "mask"):
+        decided[f"{role}_token_id"] = getattr(tokenizer, f"{role}_token_id")
+    starts = (decided[f"{role}_token_id"] for role in ("pad", "bos", "eos", "cls"))
+    decided["decoder_start_token_id"] = next((token for token in starts if token is not None), None)
+    decided["forced_eos_token_id"] = None
+    stated = {name: value for name, value in decided.items() if name in known}
+    config = kind(**{**stated, **{name: value for name, value in settings.items() if name != "model_type"}})
+    if getattr(config, "is_encoder_decoder", False):
+        config.decoder_start_token_id = decided["decoder_start_token_id"]
+    return config
+
+
+def plain_tokenizer(backend: Any, roles: Mapping[str, str], limit: int | None, further: list[str]) -> Any:
+    """transformers' tokenizer over one of `tokenizers`: it is what its file says, whatever the model is.
+
+    `roles` names special tokens by what they are for (`pad`, `eos` …), `further` those without such a role.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    stated: dict[str, Any] = {f"{role}_token": token for role, token in roles.items()}
+    if limit is not None:
+        stated["model_max_length"] = limit
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, extra_special_tokens=further, clean_up_tokenization_spaces=False, **stated
+    )
 
 
 def has_head(head: str, config: Any) -> bool:
@@ -113,7 +195,7 @@ def _encoder_alone(config: Any) -> Any:
 
 
 def new_model(head: str | None, config: Any, dtype: Any) -> Any:
-    """The same model with random weights."""
+    """A model with random weights."""
     return _auto(head).from_config(config, dtype=dtype, trust_remote_code=False)
 
 

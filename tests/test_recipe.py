@@ -134,7 +134,8 @@ DEFAULTS: dict[str, Any] = {
     "version": 1,
     "task": {"name": "ner", "labels": None, "options": {}},
     "model": {
-        "backbone": "x", "revision": "main", "objective": "auto", "max_length": "auto", "long": "window", "overlap": 0,
+        "backbone": "x", "new": None, "tokenizer": None, "revision": "main",
+        "objective": "auto", "max_length": "auto", "long": "window", "overlap": 0,
         "attention": "auto", "dtype": "auto",
     },
     "adapter": {"method": "lora", "r": 8, "alpha": 16.0, "dropout": 0.0, "targets": "auto"},
@@ -904,10 +905,9 @@ def test_build_and_check_speak_plainly():
     with pytest.raises(RecipeError) as error:
         build({"task": {"name": "ner", "sheme": 1}, "model": {"backbon": "x"}, "data": {"test": "u"}}, TASKS)
     assert str(error.value).splitlines() == [
-        "the recipe has 3 problems",
-        "    model.backbone  is missing; say for example `backbone: FacebookAI/roberta-base`",
-        "    model.backbon   unknown setting; did you mean 'backbone'?",
-        "    task.sheme      unknown setting; did you mean 'scheme'?",
+        "the recipe has 2 problems",
+        "    model.backbon  unknown setting; did you mean 'backbone'?",
+        "    task.sheme     unknown setting; did you mean 'scheme'?",
     ]
     with pytest.raises(RecipeError, match=r"the recipe has 1 problem\n.*unknown task 'nre'; did you mean 'ner'"):
         check(Recipe(task="nre", **BARE), TASKS)

@@ -38,6 +38,11 @@ Raw = Any
 class Query:
     """The base of what a task asks of an objective."""
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The texts that a model reads of it: what a new model's tokenizer learns from."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Text(Query):
@@ -45,6 +50,11 @@ class Text(Query):
 
     first: str
     second: str | None = None
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """One or both."""
+        return (self.first,) if self.second is None else (self.first, self.second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,11 @@ class Words(Query):
     text: str
     words: tuple[tuple[int, int], ...]
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The text."""
+        return (self.text,)
+
 
 @dataclass(frozen=True, slots=True)
 class Passage(Query):
@@ -65,6 +80,11 @@ class Passage(Query):
 
     question: str
     context: str
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Both."""
+        return self.question, self.context
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +123,11 @@ class Prompt(Query):
     chat: bool = False
     languages: tuple[str | None, str | None] | None = None
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Segments and choices, or turns."""
+        return *(part.text for part in (*self.segments, *self.messages)), *self.choices
+
 
 @dataclass(frozen=True, slots=True)
 class Texts(Query):
@@ -110,6 +135,11 @@ class Texts(Query):
 
     texts: tuple[str, ...]
     role: Literal["query", "document"] | None = None
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The texts."""
+        return self.texts
 
 
 @dataclass(frozen=True, slots=True)

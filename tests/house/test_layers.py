@@ -15,13 +15,13 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # From the lowest layer to the highest. A module may import its own layer and those below it; a package stands
 # for all that is in it.
 LAYERS = (
-    "errors files upstream tokens",
+    "errors files upstream tokens vocabulary",
     "task results events metrics hookspecs",
-    "generation recipe recipe_files recipe_sections recipe_sources recipe_text recipe_training recipe_words "
-    "recipe_yaml rows",
+    "generation recipe recipe_files recipe_new recipe_sections recipe_sources recipe_text recipe_training "
+    "recipe_words recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "artifact data hub parsers readers shares writers adapter adapter_training freezing backbone pairs runners parity "
-    "metrics_evaluate bare beir memory optimization sentence_files",
+    "metrics_evaluate bare beir memory optimization scratch sentence_files",
     "pipelines",
     "measured",
     "train training evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking "
