@@ -5,8 +5,10 @@ Knows no file format: how a file becomes rows is handed in.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -68,6 +70,24 @@ def read(source: Mapping[str, str], rows: Callable[[str], Rows]) -> tuple[Rows, 
         for key, document in documents.items()
     ]
     return asked, held
+
+
+def write(folder: Path, queries: Rows, documents: Rows) -> dict[str, str]:
+    """Write what `read` gave as three files of JSON lines to a new folder; the source that names them."""
+    content: dict[str, Rows] = {
+        "corpus": [{"_id": row["id"], "title": row["title"] or "", "text": row["text"]} for row in documents],
+        "queries": [{"_id": row["id"], "text": row["query"]} for row in queries],
+        "qrels": [
+            {_QUERY_IDS[0]: row["id"], _DOCUMENT_IDS[0]: document, _RELEVANCE[0]: value}
+            for row in queries
+            for document, value in row["relevant"].items()
+        ],
+    }
+    folder.mkdir(parents=True)
+    for part, rows in content.items():
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return {part: str(folder / f"{part}.jsonl") for part in content}
 
 
 def _by_id(rows: Rows, name: str) -> dict[str, dict[str, Any]]:

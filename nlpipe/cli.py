@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from nlpipe.errors import DataError, NlpipeError
+from nlpipe.errors import DataError, NlpipeError, RecipeError
 
 app = typer.Typer(
     name="nlpipe",
@@ -109,6 +109,9 @@ def run_command(
     recipe: Annotated[str, typer.Argument(help="The recipe's file, or the name of a shipped one.")],
     changes: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try every stage in seconds: a tiny random model, a few rows, no network.")
+    ] = False,
     offline: Offline = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -119,17 +122,24 @@ def run_command(
     """
     from nlpipe.recipe import read
 
+    if smoke and resume:
+        raise RecipeError("--smoke starts afresh each time: leave --resume out")
     plugins = _plugins()
     parsed = read(recipe, plugins.tasks, changes or [])
     if not quiet:
         _say("loading the libraries …")
-    from nlpipe import tables
+    from nlpipe import running, tables
     from nlpipe.progress import Watch
-    from nlpipe.running import run
 
     watch = Watch(ERRORS)
+    listeners = () if quiet else (watch,)
     try:
-        report = run(parsed, resume=resume, offline=offline, plugins=plugins, listeners=() if quiet else (watch,))
+        if smoke:
+            from nlpipe.smoke import run as try_out
+
+            report = try_out(parsed, plugins=plugins, listeners=listeners)
+        else:
+            report = running.run(parsed, resume=resume, offline=offline, plugins=plugins, listeners=listeners)
     finally:
         watch.close()
     if not report.finished:
@@ -138,7 +148,9 @@ def run_command(
         typer.echo(json.dumps(report.scores.to_dict()))
     elif report.scores:
         tables.show(tables.scores(report.scores, report.split or ""))
-    if report.model and not quiet:
+    if smoke:
+        _say(f"every stage ran, in {report.seconds:.0f} s; the scores mean nothing. Written to {report.directory}")
+    elif report.model and not quiet:
         _say(f'model: {report.model}   in Python: nlpipe.load("{report.model}")')
 
 

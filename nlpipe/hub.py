@@ -51,13 +51,22 @@ def _cached(given: Mapping[str, Any]) -> Any:
     """What the cache has, or None. `datasets` has no such call, but offline it looks nowhere else."""
     import datasets
 
-    before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = True
     try:
-        with _quiet():
+        with cache_alone(), _quiet():
             return datasets.load_dataset(**given)
     except Exception:
         return None
+
+
+@contextmanager
+def cache_alone() -> Iterator[None]:
+    """Within it data sets come from the local cache or not at all, as if HF_HUB_OFFLINE said so."""
+    import datasets
+
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
     finally:
         datasets.config.HF_HUB_OFFLINE = before
 

@@ -25,7 +25,7 @@ CORE = (
     *("t5", "bart", "marian"),
 )
 ENCODERS = {*CORE[:5], "electra", "deberta_v2", "albert", "mpnet"}
-PAIRS = {"t5", "bart", "marian", "mbart", "pegasus"}
+PAIRS = {"t5", "bart", "marian", "mbart", "pegasus", "nllb"}
 NO_PAD = {"gpt2", "gpt_neo", "llama"}
 LOWERS = {"bert", "distilbert", "electra", "mpnet", "albert"}
 LOSSLESS = {"roberta", "bart", "gpt2", "gpt_neo", "bloom", "opt", "qwen2", "modernbert", "llama", "gemma"}
@@ -49,6 +49,7 @@ CLASSES = {
     "opt": "GPT2Tokenizer",
     "mbart": "MBartTokenizer",
     "pegasus": "PegasusTokenizer",
+    "nllb": "NllbTokenizer",
     "gemma": "GemmaTokenizer",
     "qwen2": "Qwen2Tokenizer",
 }
@@ -149,7 +150,7 @@ def test_the_folder_is_plain_small_and_float32(made: Callable[[str], Path], arch
     assert {"config.json", "model.safetensors", "tokenizer_config.json"} < files
     assert files & {"tokenizer.json", *spm} == (spm if architecture == "marian" else {"tokenizer.json"})
     assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
-    known = {"bigbird": "big_bird", "deberta_v2": "deberta-v2"}
+    known = {"bigbird": "big_bird", "deberta_v2": "deberta-v2", "nllb": "m2m_100"}
     assert AutoConfig.from_pretrained(folder).model_type == known.get(architecture, architecture)
     model = AutoModel.from_pretrained(folder)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -240,7 +241,7 @@ def test_the_checkpoint_is_whole_and_a_head_is_missing(
     _, info = checkpoint(architecture)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
-    if architecture in {"marian", "pegasus"}:  # transformers has no such class
+    if architecture in {"marian", "nllb", "pegasus"}:  # transformers has no such class
         return
     _, info = AutoModelForSequenceClassification.from_pretrained(made(architecture), output_loading_info=True)
     heads = ("classifier.", "score.", "classification_head.", "pre_classifier.", "pooler.", "head.")

@@ -112,6 +112,9 @@ def test_a_conversations_last_turn_is_its_answer() -> None:
     assert read.completion == "be" and [turn.content for turn in read.messages] == ["ba"]
     example = Writing.Example.model_validate_json(json.dumps({"messages": turns}))
     assert example.completion == "be" and example.messages is not None and len(example.messages) == 1
+    beside = [{"messages": turns[:1], "completion": "be"}]
+    (read,) = load_splits({"test": beside}, Writing.Example, {}, seed=1)["test"].examples
+    assert read.completion == "be" and [turn.content for turn in read.messages] == ["ba"]
 
 
 BAD: list[tuple[Any, dict[str, Any], str]] = [

@@ -339,6 +339,11 @@ class Objective(ABC):
         """Whether an example's loss depends on its neighbours in the batch, so that the batch cannot be cut."""
         return False
 
+    @property
+    def width(self) -> int:
+        """How many components the model's states must have at least; 1 unless the objective names a number."""
+        return 1
+
     def placed(self, family: Family, stated: Mapping[str, Any]) -> Self:
         """What is left open decided by what the model's folder states of itself, else by the family."""
         return self

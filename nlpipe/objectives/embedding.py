@@ -74,6 +74,11 @@ class Embedding(Objective):
         """Whether other examples of the batch are what an example is compared with."""
         return self.loss_name != "cosine_mse"
 
+    @property
+    def width(self) -> int:
+        """As many as the largest number of components that learn to do alone."""
+        return max(self.matryoshka, default=1)
+
     def placed(self, family: Family, stated: Mapping[str, Any]) -> Self:
         """With pooling, normalising, prompts and measure decided."""
         return replace(

@@ -91,6 +91,7 @@ _KINDS = {
     "big_bird": _Kind("BigBirdTokenizer", "unigram", "<pad> </s> <s> <unk> [CLS] [SEP] [MASK]"),
     "deberta_v2": _Kind("DebertaV2Tokenizer", "unigram", "[PAD] [CLS] [SEP] [UNK]", "[MASK]"),
     "mbart": _Kind("MBartTokenizer", "unigram", _FAIRSEQ, f"{_LANGUAGES} <mask>"),
+    "nllb": _Kind("NllbTokenizer", "metaspace", _FAIRSEQ),  # its class brings the languages
     "pegasus": _Kind("PegasusTokenizer", "unigram", f"<pad> </s> <mask_1> <mask_2> {_RESERVED} <unk>"),
     "marian": _Kind("MarianTokenizer", "unigram", "</s> <unk>", "<pad>"),
 }

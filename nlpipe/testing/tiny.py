@@ -72,6 +72,8 @@ _BART = {
 }
 _MARIAN = {**_BART, "scale_embedding": True}
 
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "word_embed_proj_dim")  # what configs call the width
+
 _E, _D, _P = "encoder", "decoder", "encoder-decoder"
 _TABLE = {
     "bert": _Row(_E, "bert", "bert", "BertForMaskedLM", _BERT),
@@ -93,6 +95,7 @@ _TABLE = {
     "opt": _Row(_D, "opt", "opt", "OPTForCausalLM", _OPT),
     "mbart": _Row(_P, "mbart", "mbart", "MBartForConditionalGeneration", _BART, start="ro_RO"),
     "pegasus": _Row(_P, "pegasus", "pegasus", "PegasusForConditionalGeneration", _MARIAN, start="<pad>"),
+    "nllb": _Row(_P, "m2m_100", "nllb", "M2M100ForConditionalGeneration", _MARIAN, start="</s>"),
     "gemma": _Row(_D, "gemma", "gemma", "GemmaForCausalLM", _GEMMA),
     "qwen2": _Row(_D, "qwen2", "qwen2", "Qwen2ForCausalLM", _QWEN2, spare=8),
 }
@@ -106,14 +109,21 @@ def family(architecture: str) -> str:
 
 
 def tiny_model(
-    architecture: str, folder: Path, *, seed: int = 0, words: Sequence[str] = (), positions: int = 64
+    architecture: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    words: Sequence[str] = (),
+    positions: int = 64,
+    width: int = 32,
 ) -> Path:
     """Write a tiny random base checkpoint with its tokenizer to `folder` and return the folder.
 
-    Width 32, two layers (on each side), four heads, 15,000 to 60,000 float32 weights. Each of `words`, made-up
-    words of letters, is one token after a space. `positions` is the longest input in tokens, special tokens
-    included (T5 and BLOOM have no such limit: there it is only `model_max_length`). With the same versions the
-    same arguments give the same bytes in every process. UnsupportedError for a name not in ARCHITECTURES.
+    Width 32 (`width` is another multiple of 4), two layers (on each side), four heads, 15,000 to 60,000 float32
+    weights. Each of `words`, made-up words of letters, is one token after a space. `positions` is the longest input
+    in tokens, special tokens included (T5 and BLOOM have no such limit: there it is only `model_max_length`). With
+    the same versions the same arguments give the same bytes in every process. UnsupportedError for a name not in
+    ARCHITECTURES.
     """
     row = _row(architecture)  # before the slow imports
 
@@ -125,6 +135,7 @@ def tiny_model(
     config = transformers.CONFIG_MAPPING[row.model_type]
     settings = {key: value for key, value in _special_ids(tokenizer).items() if hasattr(config, key)}
     settings |= {**row.sizes, "vocab_size": len(tokenizer) + row.spare}
+    settings |= {key: width for key in _WIDTHS if key in row.sizes}
     if row.positions:
         settings[row.positions] = positions + row.offset
     if row.start:

@@ -41,13 +41,13 @@ class Written(Given):
     @model_validator(mode="before")
     @classmethod
     def _last_turn(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or data.get("completion") is not None or not data.get("messages"):
+        turns = data.get("messages") if isinstance(data, Mapping) else None
+        if not turns or not isinstance(turns, list | tuple):
             return data
-        turns = data["messages"]
-        last = turns[-1] if isinstance(turns, list | tuple) else None
-        if isinstance(last, Mapping) and last.get("role") == "assistant":
+        last = turns[-1]
+        if data.get("completion") is None and isinstance(last, Mapping) and last.get("role") == "assistant":
             return {**data, "messages": tuple(turns[:-1]), "completion": last.get("content")}
-        return data
+        return {**data, "messages": tuple(turns)}  # pydantic takes what comes out of here for Python, not for JSON
 
 
 class Settings(TaskOptions):

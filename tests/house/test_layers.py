@@ -28,7 +28,7 @@ LAYERS = (
     "inspect",
     "checking",
     "running data_check doctor grid predicting predictions tables",
-    "cli compat __main__ testing",
+    "cli compat __main__ testing smoke",
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer.split()}
 

@@ -1,0 +1,100 @@
+"""The tiny model that stands in for a recipe's own: of the same architecture, made without a network.
+
+Where the real model's config and tokenizer lie here (a folder, a package, the Hub's cache), they are used with
+narrow layers; else the name says which architecture it is. Knows names and architectures, no task.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nlpipe import backbone
+from nlpipe.errors import ArtifactError
+from nlpipe.testing.shrunk import shrunk
+from nlpipe.testing.tiny import tiny_model
+
+POSITIONS = 512
+
+# What the names of well-known models on the Hub say of their architecture (`nlpipe.testing.tiny`). The first that
+# matches holds: `distilroberta` is a RoBERTa, `bert` is part of many names.
+KNOWN: tuple[tuple[str, str], ...] = (
+    (r"modernbert|ettin-encoder", "modernbert"),
+    (r"deberta", "deberta_v2"),
+    (r"big-?bird-pegasus", "pegasus"),
+    (r"big-?bird", "bigbird"),
+    (r"roberta|camembert|xlm-r|multilingual-e5|bge-m3", "roberta"),
+    (r"distilbert", "distilbert"),
+    (r"albert", "albert"),
+    (r"mpnet", "mpnet"),
+    (r"electra", "electra"),
+    (r"mbart", "mbart"),
+    (r"bart", "bart"),
+    (r"pegasus", "pegasus"),
+    (r"nllb|m2m100|small100", "nllb"),
+    (r"opus-mt|marian", "marian"),
+    (r"t5|t0|aya-101|madlad", "t5"),
+    (r"gpt-?neo(?!x)", "gpt_neo"),
+    (r"gpt-?2|dialogpt", "gpt2"),
+    (r"bloom", "bloom"),
+    (r"(^|/)opt-", "opt"),
+    (r"gemma", "gemma"),
+    (r"qwen", "qwen2"),
+    (r"llama|smollm|mistral|vicuna|zephyr|yi-", "llama"),
+    (r"bert|minilm|bge|gte|(^|/)e5-", "bert"),
+)
+
+# A tokenizer made here has no template for conversations, where the real one of an instructed model has.
+CHAT = (
+    "{% for message in messages %}<|{{ message['role'] }}|> {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|> {% endif %}"
+)
+
+
+def architecture_of(name: str) -> str:
+    """The architecture that a model's name stands for.
+
+    Raises ArtifactError where it says nothing, with what to do.
+    """
+    own = name.rstrip("/").rpartition("/")[2]  # before its owner's: distilbert/distilgpt2 is a GPT-2
+    found = next((kind for part in (own, name) for pattern, kind in KNOWN if re.search(pattern, part.lower())), None)
+    if found is None:
+        raise ArtifactError(
+            f"the model {name} is not here, and its name does not say what it is, so no tiny model can stand in for "
+            f"it. Fetch its small files (hf download {name} --include '*.json' '*.txt' '*.model'), or name one like "
+            "it that is here (--set model.backbone=…)"
+        )
+    return found
+
+
+def here(name: str, revision: str) -> Path | None:
+    """The folder with the model's config and tokenizer, with weights or without; None where they are not here."""
+    try:
+        return backbone.locate(name, revision=revision, offline=True).folder
+    except ArtifactError:
+        pass
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+        return None  # a path or a package, which the Hub's cache does not know
+    from huggingface_hub import try_to_load_from_cache
+
+    files = [try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", "tokenizer_config.json")]
+    return Path(str(files[0])).parent if all(isinstance(file, str) for file in files) else None
+
+
+def stand_in(name: str, revision: str, folder: Path, *, seed: int, width: int, positions: int | None) -> str:
+    """Write the tiny model to `folder`, `width` wide or more, and say in a few words what it is.
+
+    `positions` is the longest input in tokens that it has to read, where its architecture is known by name alone.
+    """
+    source = here(name, revision)
+    if source is not None:
+        shrunk(source, folder, seed=seed, width=_round(width))
+        return f"a narrow random model with the config and the tokenizer of {name}"
+    kind = architecture_of(name)
+    tiny_model(kind, folder, seed=seed, width=_round(width), positions=max(POSITIONS, positions or 0))
+    (folder / "chat_template.jinja").write_text(CHAT, encoding="utf-8")
+    return f"a tiny random {kind} (by its name: {name} is not here)"
+
+
+def _round(width: int) -> int:
+    return -(-max(width, 32) // 32) * 32
