@@ -46,7 +46,7 @@ def _is_here(source: Any, split: str, plugins: Plugins) -> bool:
     path = source.path if isinstance(source, FileSource) else source
     if not isinstance(path, str | os.PathLike):
         return True  # a share of another split, or a table from Python
-    return Path(path).exists() or plugins.hook.nlpipe_dataset(source=str(path)) is not None
+    return Path(path).exists() or plugins.dataset(source=str(path)) is not None
 
 
 def _called(source: Any) -> str:
@@ -73,7 +73,8 @@ def own(recipe: Recipe, plugins: Plugins, seed: int, folder: Path) -> dict[str, 
             item=kind.Item,
             seed=seed,
             stratify=kind.stratum,
-            hook=plugins.hook.nlpipe_dataset,
+            hook=plugins.dataset,
+            own=kind.formats,
         )
     labels: Sequence[str] = recipe.task.labels or ()
     if recipe.train is not None:
