@@ -118,16 +118,16 @@ def save(
     return path
 
 
-def latest(folder: Path) -> Found:
+def latest(folder: Path, *, read: bool = True) -> Found:
     """The newest complete checkpoint whose files have the sizes and hashes they were written with.
 
-    Reads every byte of it. Torn and changed checkpoints are passed over, with a reason for each; unfinished
-    `.tmp-…` folders are not looked at. A missing folder has no checkpoints. Raises ArtifactError where the
-    folder cannot be listed.
+    Reads every byte of it; without `read` sizes alone are compared. Torn and changed checkpoints are passed over, with
+    a reason for each; unfinished `.tmp-…` folders are not looked at. A missing folder has no checkpoints. Raises
+    ArtifactError where the folder cannot be listed.
     """
     skipped: list[tuple[Path, str]] = []
     for step, path in _steps(folder):
-        content, reason = _inspect(path, step)
+        content, reason = _inspect(path, step, read=read)
         if content is not None:
             return Found(Checkpoint(path, step, content["state"]), skipped)
         skipped.append((path, reason))

@@ -140,9 +140,12 @@ def run_command(
             report = try_out(parsed, plugins=plugins, listeners=listeners)
         else:
             report = running.run(parsed, resume=resume, offline=offline, plugins=plugins, listeners=listeners)
+    except KeyboardInterrupt:
+        report = None
     finally:
         watch.close()
-    if not report.finished:
+    if report is None or not report.finished:
+        _say("interrupted" if smoke else f"interrupted; go on with: nlpipe run {recipe} --resume (and the same --set)")
         raise typer.Exit(130)
     if as_json and report.scores:
         typer.echo(json.dumps(report.scores.to_dict()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterator
@@ -131,13 +132,22 @@ def unwritable(path: Path, error: OSError) -> ArtifactError:
 
 @contextmanager
 def _writing(path: Path, only: Collection[int] | None = None) -> Iterator[None]:
-    """An OSError inside becomes the user's ArtifactError; with `only`, one of these numbers."""
+    """What the disk refuses inside becomes the user's ArtifactError; with `only`, for these of its numbers."""
     try:
         yield
-    except OSError as error:
-        if only is not None and error.errno not in only:
+    except Exception as error:
+        refused = _refused(error)
+        if refused is None or (only is not None and refused.errno not in only):
             raise
-        raise unwritable(path, error) from error
+        raise unwritable(path, refused) from error
+
+
+def _refused(error: Exception) -> OSError | None:
+    """The system's error in an exception: itself, or what a library in Rust (safetensors, tokenizers) makes of it."""
+    if isinstance(error, OSError):
+        return error
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(said[1]), os.strerror(int(said[1]))) if said else None
 
 
 def _put(temporary: Path, place: Path, replace: bool) -> None:

@@ -5,15 +5,20 @@ Whatever does not fit is found here, before the first step.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from nlpipe import artifact, backbone, pipelines, plugin_calls, scratch, upstream
 from nlpipe.errors import ArtifactError, DataError, Problem, RecipeError, UnsupportedError, suggest
 from nlpipe.task import Family, Task
+from nlpipe.training import Every, Settings
 
 if TYPE_CHECKING:
     from nlpipe.backbone import Backbone, Location
@@ -199,3 +204,49 @@ def golds(task: AnyTask, objective: Objective, split: Split) -> list[Any]:
     for note in task.notes(split.examples, task.options):
         log.warning("%s (%s): %s", split.source, split.name, note)
     return found
+
+
+def settings(recipe: Recipe, device: torch.device) -> Settings:
+    """What the recipe's `train:` says, resolved for a device."""
+    section = recipe.train
+    assert section is not None
+    # A GPU without bfloat16 emulates it, slowly; so do most processors.
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    stopping = section.early_stopping
+    return Settings(
+        epochs=section.epochs,
+        steps=section.steps,
+        batch_size=section.batch_size,
+        tokens_per_batch=section.tokens_per_batch,
+        micro_batch=section.micro_batch,
+        optimizer=section.optimizer,
+        learning_rate=recipe.learning_rate,
+        warmup=section.warmup,
+        schedule=section.schedule,
+        weight_decay=section.weight_decay,
+        clip=section.clip,
+        seed=section.seed,
+        precision=("bfloat16" if half else "float32") if section.precision == "auto" else section.precision,
+        gradient_checkpointing=section.gradient_checkpointing,
+        compile=section.compile,
+        evaluate_every=Every.of(section.evaluate_every),
+        checkpoint_every=Every.of(section.checkpoint_every),
+        keep=section.keep,
+        patience=stopping.patience if stopping else None,
+        min_delta=stopping.min_delta if stopping else 0.0,
+    )
+
+
+# What only fits a training into memory, or says how often it is written down: it may be another after a restart.
+_FREE = {"micro_batch", "gradient_checkpointing", "compile", "checkpoint_every", "keep"}
+
+
+def identity(recipe: Recipe, splits: Mapping[str, Split], encoded: Sequence[list[Row]]) -> dict[str, Any]:
+    """What decides the weights: resuming with anything else would be another run."""
+    whole = json.loads(recipe.model_dump_json(exclude={"output", "run", "evaluate", "data"}))
+    whole["train"] = {name: value for name, value in whole["train"].items() if name not in _FREE}
+    digest = hashlib.sha256()
+    for row in (row for rows in encoded for row in rows):
+        digest.update(repr((row.ids, row.types, row.target, row.weight, row.part)).encode())
+    rows = {name: f"{len(split.examples)} rows" for name, split in splits.items()}
+    return {**whole, "data": {**rows, "train": f"{rows['train']}, SHA-256 {digest.hexdigest()[:16]}"}}

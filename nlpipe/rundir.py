@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nlpipe import artifact, measured
+from nlpipe import artifact, files, measured
 from nlpipe.errors import RecipeError
+from nlpipe.event_log import EventLog
 from nlpipe.files import atomic_write
 from nlpipe.recipe import Recipe, dump
 
@@ -30,21 +31,36 @@ class RunDirectory:
         self.path = path
         self.model = path / "model"
         self.checkpoints = path / "checkpoints"
+        self.log = EventLog(path / "events.jsonl")
 
     def claim(self, *, resume: bool) -> None:
         """Raise RecipeError unless the folder is new, or an unfinished run's that is to be resumed."""
-        if resume and self.model.exists():
-            raise RecipeError(f"{self.path} is finished already: its model is in {self.model}")
         used = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
         if used and not resume:
             raise RecipeError(
                 f"the output folder {self.path} is in use. Go on with that run (--resume), or choose a new folder "
                 "(--set output.dir=...)"
             )
+        if resume and not used:
+            raise RecipeError(f"there is no run in {self.path} to go on with: leave --resume out to begin one")
+        if resume and not (self.path / "recipe.yaml").is_file():
+            raise RecipeError(f"{self.path} is no run's folder (it has no recipe.yaml): choose another output.dir")
+        if resume and self.log.finished:
+            raise RecipeError(f"{self.path} is finished already: its model is in {self.model}")
 
     def begin(self, recipe: Recipe, splits: Mapping[str, Split]) -> None:
-        """Make the folder, and write the resolved recipe and what it runs on."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Make the folder, and write the resolved recipe and what it runs on.
+
+        A model that an earlier process left unmeasured is taken away: it is made again, the same, from the checkpoint.
+        Raises ArtifactError where the disk does not let it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            files.sweep(self.path)
+            if self.model.exists():
+                files.discard(self.model)
+        except OSError as error:
+            raise files.unwritable(self.path, error) from error
         atomic_write(self.path / "recipe.yaml", dump(recipe))
         environment = {
             "python": platform.python_version(),
@@ -57,8 +73,7 @@ class RunDirectory:
 
     def note(self, event: Event) -> None:
         """Append an event to the run's log."""
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(event.to_dict(), ensure_ascii=False) + "\n")
+        self.log.note(event)
 
     def measured(self, split: Split, scores: Scores, results: Sequence[Result]) -> None:
         """Write the scores of a split and what they rest on."""

@@ -5,13 +5,12 @@ Each step is a function of a module below; this one only puts them in order.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from nlpipe import (
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location
 from nlpipe.data import Split
-from nlpipe.errors import RecipeError
+from nlpipe.errors import ArtifactError, RecipeError
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
 from nlpipe.objectives.base import Objective, Row
@@ -48,8 +47,8 @@ from nlpipe.results import Result
 from nlpipe.rundir import RunDirectory
 from nlpipe.runners.torch import TorchRunner
 from nlpipe.stopping import Stop
-from nlpipe.train import train
-from nlpipe.training import Every, Settings, Training
+from nlpipe.train import require_same_recipe, train
+from nlpipe.training import Training
 
 Listener = Callable[[Event], None]
 
@@ -93,7 +92,13 @@ def run(
     if recipe.run.threads != "auto":
         torch.set_num_threads(recipe.run.threads)
     session = _Session(recipe, options, registry, offline=offline, listeners=listeners)
-    return session.train(resume=resume) if recipe.train else session.untouched()
+    if recipe.train:
+        return session.train(resume=resume)
+    if resume:
+        raise RecipeError(
+            "a recipe without `train` has nothing to resume: it measures a model as it is; leave --resume out"
+        )
+    return session.untouched()
 
 
 def evaluate_model(
@@ -201,6 +206,8 @@ class _Session:
         encoded, objective = preparing.encode(task, objective, base, splits["train"])
         training = self._adapted(self._training(task, objective, base, encoded, splits), base)
         model = training.model
+        if resume:
+            require_same_recipe(training)
         self.directory.begin(self.recipe, splits)
         with self._reporting():
             self._emit(self._start_event(training, base))
@@ -208,6 +215,7 @@ class _Session:
                 self._emit(event)
                 if isinstance(event, RunInterrupted):
                     return RunReport(self.directory.path, None, self._seconds(), finished=False)
+            self.stop.at_once()  # from here on a resumed run begins with the last checkpoint
             task = self._tuned(task, objective, base, model, splits.get("validation"))
             pipe = self._release(task, objective, base, model, splits["train"])
             return self._measure(pipe, splits, saved=True)
@@ -298,48 +306,15 @@ class _Session:
             objective=objective,
             examples=encoded,
             tok=base.tokenizers,
-            settings=self._settings(device),
+            settings=preparing.settings(self.recipe, device),
             device=device,
             checkpoints=self.directory.checkpoints,
-            identity=self._identity(splits),
+            identity=preparing.identity(self.recipe, splits, encoded),
             evaluate=None if validation is None else evaluate,
             metric=metric,
             stop=self.stop,
+            flush=self.directory.log.flush,
         )
-
-    def _settings(self, device: torch.device) -> Settings:
-        section = self.recipe.train
-        assert section is not None
-        # A GPU without bfloat16 emulates it, slowly; so do most processors.
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        stopping = section.early_stopping
-        return Settings(
-            epochs=section.epochs,
-            steps=section.steps,
-            batch_size=section.batch_size,
-            tokens_per_batch=section.tokens_per_batch,
-            micro_batch=section.micro_batch,
-            optimizer=section.optimizer,
-            learning_rate=self.recipe.learning_rate,
-            warmup=section.warmup,
-            schedule=section.schedule,
-            weight_decay=section.weight_decay,
-            clip=section.clip,
-            seed=section.seed,
-            precision=("bfloat16" if half else "float32") if section.precision == "auto" else section.precision,
-            gradient_checkpointing=section.gradient_checkpointing,
-            compile=section.compile,
-            evaluate_every=Every.of(section.evaluate_every),
-            checkpoint_every=Every.of(section.checkpoint_every),
-            keep=section.keep,
-            patience=stopping.patience if stopping else None,
-            min_delta=stopping.min_delta if stopping else 0.0,
-        )
-
-    def _identity(self, splits: Mapping[str, Split]) -> dict[str, Any]:
-        """What decides the weights: resuming with anything else would be another run."""
-        whole = json.loads(self.recipe.model_dump_json(exclude={"output", "run", "evaluate", "data"}))
-        return {**whole, "rows": {name: len(split.examples) for name, split in splits.items()}}
 
     def _start_event(self, training: Training, base: Backbone) -> RunStarted:
         trainable, total = adapter.counts(training.model)
@@ -469,7 +444,8 @@ class _Session:
             try:
                 yield
             except Exception as error:
-                self._emit(RunFailed(self.step, f"{type(error).__name__}: {error}"))
+                with suppress(ArtifactError):  # where the disk is full, the log is too
+                    self._emit(RunFailed(self.step, f"{type(error).__name__}: {error}"))
                 raise
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that is honoured between two steps, so that nothing is lost."""
+"""Ctrl-C and SIGTERM: in training a request that is honoured between two steps, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ class Stop:
 
     def __init__(self) -> None:
         self._asked = threading.Event()
+        self._waits = True
 
     def __call__(self) -> bool:
         """Whether it was asked."""
         return self._asked.is_set()
+
+    def at_once(self) -> None:
+        """From now on a signal raises KeyboardInterrupt: nothing that asks `self` is going on any more."""
+        self._waits = False
+        if self():
+            raise KeyboardInterrupt
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -33,6 +40,6 @@ class Stop:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked.is_set():
+        if self._asked.is_set() or not self._waits:
             raise KeyboardInterrupt
         self._asked.set()

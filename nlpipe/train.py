@@ -48,6 +48,22 @@ def train(training: Training, *, resume: bool = False) -> Iterator[Event]:
         loop.close()
 
 
+def require_same_recipe(training: Training) -> None:
+    """Raise RecipeError where the newest checkpoint belongs to another recipe; nothing is written before."""
+    found = checkpoint.latest(training.checkpoints, read=False).checkpoint
+    if found is not None:
+        _same_recipe(found, training)
+
+
+def _same_recipe(found: checkpoint.Checkpoint, training: Training) -> None:
+    problems = checkpoint.differences(found.state["identity"], dict(training.identity))
+    if problems:
+        raise RecipeError(
+            f"{found.path} was written by another recipe; run that one, or choose a new output.dir",
+            problems,
+        )
+
+
 class _Loop:
     def __init__(self, training: Training) -> None:
         self.t = training
@@ -304,12 +320,7 @@ class _Loop:
         if found is None:
             yield RunResumed(0, None)
             return
-        problems = checkpoint.differences(found.state["identity"], dict(self.t.identity))
-        if problems:
-            raise RecipeError(
-                f"{found.path} was written by another recipe; run that one, or choose a new output.dir",
-                problems,
-            )
+        _same_recipe(found, self.t)
         self._put(found)
         found.restore_optimizer(self.plain, self.names)
         self.progress = Progress.of(found.state["progress"])

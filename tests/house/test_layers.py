@@ -25,7 +25,7 @@ LAYERS = (
     "pipelines",
     "measured",
     "train training evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking "
-    "inspect",
+    "event_log inspect",
     "checking",
     "running data_check doctor grid predicting predictions tables",
     "cli compat __main__ testing smoke",
