@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,9 +17,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from nlpipe import adapter, backbone, sentence_files
+from nlpipe import adapter, backbone, sentence_files, upstream
 from nlpipe.backbone import Backbone, Location
-from nlpipe.errors import ArtifactError
+from nlpipe.errors import ArtifactError, UnsupportedError, suggest
 from nlpipe.files import atomic_folder, atomic_write
 from nlpipe.objectives.base import Objective, Window
 from nlpipe.task import Family
@@ -120,6 +120,19 @@ def stated(folder: Path) -> dict[str, Any]:
     return {**found, "long": "truncate"} if "max_length" in found else found
 
 
+def stated_for(objective: Objective, folder: Path) -> dict[str, Any]:
+    """What of an objective a model's folder states (`Objective.placed`): how vectors are made, or the head's labels."""
+    if objective.embeds:
+        return stated(folder)
+    return {"labels": head_labels(upstream.read_config(folder))} if objective.own_labels else {}
+
+
+def head_labels(config: Any) -> tuple[str, ...]:
+    """The names of a head's outputs as its config has them."""
+    labels = config.id2label or {}
+    return tuple(labels[index] for index in sorted(labels))
+
+
 def _save_adapter(model: nn.Module, folder: Path, base: Location) -> None:
     """PEFT's folder. A path relative to today's working directory would not be found tomorrow."""
     adapter.save(model, folder)
@@ -200,28 +213,41 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
 
 
 def infer(
-    location: Location, task: str, row: Mapping[Family, tuple[type[Objective], ...]]
+    location: Location,
+    task: str,
+    row: Mapping[Family, tuple[type[Objective], ...]],
+    wanted: str = "auto",
+    labels: Sequence[str] = (),
 ) -> tuple[Family, type[Objective], tuple[str, ...]]:
     """Family, objective and labels of an untouched model: from the files that name what it does, or its config.
 
+    `wanted` names an objective of the row. Else it is the first that the model has a head for; but a model whose own
+    labels are others than `labels`, those asked for, is asked by an objective that takes any labels, where it fits one.
     An objective without a head takes any backbone, but a model with a head for another of the row is asked by that.
     Raises ArtifactError where the model has no head for any of the task's objectives.
     """
-    from nlpipe import upstream
-
     config = upstream.read_config(location.folder)
     family = backbone.family_of(config)
     architectures = tuple(config.architectures or ())
-    stated = set(architectures)
-    kinds = row.get(family, ())
+    kinds = [kind for kind in row.get(family, ()) if wanted in ("auto", kind.__name__)]
+    if not kinds and family in row:
+        names = [kind.__name__ for kind in row[family]]
+        raise UnsupportedError(f"{task} on {family} models has no objective {wanted!r}; {suggest(wanted, names)}")
     bare = next((kind for kind in kinds if kind.head is None), None)
     if bare is not None and (location.folder / sentence_files.MODULES).is_file():
         return family, bare, ()
-    for kind in kinds:
-        if kind.head and not stated.isdisjoint(upstream.class_names(kind.head, config)):
-            # A model that writes has no outputs of its own to name: transformers' LABEL_0 means nothing there.
-            labels = (config.id2label or {}) if "labels" in {f.name for f in fields(kind)} else {}
-            return family, kind, tuple(labels[index] for index in sorted(labels))
+    own = head_labels(config)
+    able = [
+        kind for kind in kinds if kind.head and not upstream.class_names(kind.head, config).isdisjoint(architectures)
+    ]
+    free = next((kind for kind in able if kind.own_labels and kind.fits(own)), None)
+    if free is not None and labels and set(labels) != set(own):
+        return family, free, ()
+    for kind in able:
+        if kind.own_labels and wanted == "auto":
+            continue
+        # A model that writes has no outputs of its own to name: transformers' LABEL_0 means nothing there.
+        return family, kind, own if "labels" in {f.name for f in fields(kind)} else ()
     if bare is not None:
         log.warning(
             "%s does not say how its vectors are made; they are pooled as its family's usually are", location.name

@@ -323,7 +323,7 @@ def _prepare(config: Any, objective: Objective, tok: Tokenizers, labels: tuple[s
         # BigBird: block-sparse logits depend on how far the neighbours in the batch pad the row.
         config.attention_type = "original_full"
     if objective.outputs is not None:
-        names = labels or tuple(f"LABEL_{index}" for index in range(objective.outputs))
+        names = objective.head_labels(labels) or tuple(f"LABEL_{index}" for index in range(objective.outputs))
         config.num_labels = objective.outputs
         config.id2label = dict(enumerate(names))
         config.label2id = {name: index for index, name in enumerate(names)}

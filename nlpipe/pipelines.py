@@ -358,6 +358,7 @@ def pipeline(
     long: Long | None = None,
     options: TaskOptions | None = None,
     labels: Sequence[str] = (),
+    objective: str = "auto",
     generation: Generation | Mapping[str, Any] | None = None,
     offline: bool = False,
     plugins: Plugins | None = None,
@@ -367,17 +368,20 @@ def pipeline(
     Labels are the model's own, and so is what becomes of long texts where `long` does not say it: windows, unless
     the folder is one of sentence-transformers' that states where it cuts. `options` are the task's own, as in a
     recipe, and `generation` its settings for models that write. `labels` name those of a model that has none of
-    its own. Raises ArtifactError where there is no such model or it has no such head.
+    its own, or that judges any labels (`Entailment`); `objective` how it is asked, where there are several ways.
+    Raises ArtifactError where there is no such model or it has no such head.
     """
     registry = plugins or Plugins.discover()
     kind = registry.task(task)
     location = backbone.locate(str(model), revision=revision, offline=offline)
-    if artifact.is_artifact(location.folder):
+    if artifact.is_artifact(location.folder) and not _asked_otherwise(location, objective):
         card = artifact.read_card(location.folder)
         if card.task != task:
             raise ArtifactError(f"{model} was trained for {card.task}, not for {task}: nlpipe.load({str(model)!r})")
         if options is not None and options != kind.Options():
             raise UnsupportedError(f"{model} holds the options it was trained with; leave them out")
+        if labels and tuple(labels) != card.labels:
+            raise UnsupportedError(f"{model} has labels of its own, {', '.join(card.labels) or 'none'}; leave them out")
         return load(
             location.folder,
             device=device,
@@ -387,14 +391,14 @@ def pipeline(
             offline=offline,
             plugins=registry,
         )
-    family, objective, own = artifact.infer(location, task, kind.row())
+    family, asked, own = artifact.infer(location, task, kind.row(), objective, labels)
     if labels and own and len(own) != len(labels):
         raise ArtifactError(f"{model} has {len(own)} labels of its own, {', '.join(own)}; {len(labels)} were given")
     named = tuple(labels) or own
     _threads(threads)
     writing = Generation.model_validate(generation or {})
-    made = kind(named, options).objective(objective).with_generation(writing)
-    stated = artifact.stated(location.folder) if made.embeds else {}
+    made = kind(named, options).objective(asked).with_generation(writing)
+    stated = artifact.stated_for(made, location.folder)
     made = made.placed(family, stated)
     # Trained elsewhere, so a decoder's attention stays as it was trained.
     loaded = backbone.load(location, made, dtype=dtype_of(dtype), labels=named, attention="causal")
@@ -410,7 +414,7 @@ def pipeline(
         labels=named,
         generation=writing.model_dump(mode="json", exclude_none=True),
         family=family,
-        objective=objective.__name__,
+        objective=asked.__name__,
         attention=loaded.attention,
         window=Window(
             max_length=min(stated.get("max_length", loaded.limit), loaded.limit),
@@ -421,6 +425,18 @@ def pipeline(
         backbone=Origin(name=location.name, revision=location.revision),
     )
     return Pipeline(card, TorchRunner(loaded.model, device_of(device)), loaded.tokenizers, plugins=registry)
+
+
+def _asked_otherwise(location: backbone.Location, objective: str) -> bool:
+    """Whether a model of ours is to be asked in another way than it was trained for, as anybody's would be."""
+    if objective == "auto":
+        return False
+    card = artifact.read_card(location.folder)
+    if card.objective == objective:
+        return False
+    if card.weights == "adapter":
+        raise ArtifactError(f"{location.name} holds an adapter alone, which is asked as {card.objective}")
+    return True
 
 
 def device_of(name: str) -> torch.device:

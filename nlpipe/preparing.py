@@ -136,7 +136,7 @@ def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective,
             }
         )
     )
-    stated = artifact.stated(location.folder) if objective.embeds else {}
+    stated = artifact.stated_for(objective, location.folder)
     objective = objective.placed(family, stated)
     _whole_batches(objective, settings)
     base = backbone.load(

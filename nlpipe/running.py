@@ -234,6 +234,7 @@ class _Session:
             dtype=section.dtype,
             options=self.options,
             labels=self.recipe.task.labels or (),
+            objective=section.objective,
             generation=self.recipe.generation,
             long=section.long if "long" in section.model_fields_set else None,
             offline=self.offline,

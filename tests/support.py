@@ -7,11 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from nlpipe.artifact import Card, Origin
+from nlpipe.backbone import Location, family_of
+from nlpipe.backbone import load as load_backbone
+from nlpipe.objectives.base import Window
 from nlpipe.pipelines import Pipeline, load
+from nlpipe.plugins import Plugins
 from nlpipe.recipe import Recipe
+from nlpipe.runners.torch import TorchRunner
 from nlpipe.running import RunReport, run
 from nlpipe.testing import rules
 from nlpipe.testing.tiny import tiny_model
+from nlpipe.upstream import read_config
+
+PLUGINS = Plugins.discover()
 
 ROWS = 400
 UNSEEN = 200
@@ -61,6 +72,30 @@ def recipe(backbone: Path, out: Path, **changes: Any) -> Recipe:
         "output": {"dir": str(out)},
     }
     return Recipe(**(sections | changes))
+
+
+def untrained(
+    task: str, backbone: Path, labels: Sequence[str] = (), *, max_length: int = 64, overlap: int = 0, **options: Any
+) -> Pipeline:
+    """A pipeline whose head has learnt nothing: for tests that ask how a task answers, not how well."""
+    kind = PLUGINS.task(task)
+    family = family_of(read_config(backbone))
+    asked = kind(labels, kind.Options(**options))
+    objective = asked.objective(kind.row()[family][0]).placed(family, {})
+    loaded = load_backbone(Location("tiny", backbone), objective, labels=tuple(labels))
+    card = Card(
+        task=task,
+        options=asked.options.model_dump(mode="json"),
+        labels=tuple(labels),
+        family=family,
+        objective=type(objective).__name__,
+        attention=loaded.attention,
+        window=Window(max_length=max_length, overlap=overlap),
+        settings=objective.recorded(),
+        plugin=Origin(name="test"),
+        backbone=Origin(name="tiny"),
+    )
+    return Pipeline(card, TorchRunner(loaded.model, torch.device("cpu")), loaded.tokenizers, plugins=PLUGINS)
 
 
 class Trainings:

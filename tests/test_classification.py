@@ -15,7 +15,8 @@ from nlpipe.objectives import SequenceLabel
 from nlpipe.objectives.base import Probabilities, Text
 from nlpipe.running import run
 from nlpipe_classification import Classification, Sentiment
-from nlpipe_classification.classification import Labelled, Settings
+from nlpipe_classification.examples import Labelled
+from nlpipe_classification.options import Settings
 from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
 from tests.support import TRAIN, Trainings, recipe, tiny
 
@@ -127,7 +128,10 @@ def test_several_labels_and_their_threshold() -> None:
     assert (none.label, none.score, none.labels) == (None, None, ())
     rows = [Labelled(text="t", labels=labels) for labels in ((), ("a",), ("a", "b"))]
     said = [Label(None, None, {"a": a, "b": b}, ()) for a, b in ((0.2, 0.1), (0.3, 0.2), (0.35, 0.3))]
-    assert task.tune(said, rows).threshold == 0.25
+    assert task.tune(said, rows).thresholds == {"a": 0.25, "b": 0.25}
+    never = Classification(("a", "b", "c"), Settings(multi_label=True))
+    with_c = [Label(None, None, {**r.scores, "c": 0.9}, ()) for r in said]
+    assert never.tune(with_c, rows).thresholds == {"a": 0.25, "b": 0.25}  # no row has c
     single = Classification(("a", "b"))
     assert single.tune(said, rows) is single.options
 

@@ -10,7 +10,7 @@ import pytest
 from nlpipe import UnsupportedError
 from nlpipe.testing import REPRESENTATIVES, Case, CheckFailed, Lab, rules, task_cases, task_checks
 from nlpipe_classification import Classification
-from nlpipe_classification.classification import Labelled
+from nlpipe_classification.examples import Labelled
 
 
 def first_keyword(rows: int, seed: int) -> Sequence[Labelled]:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import nlpipe
-from nlpipe import DataError, UnsupportedError
+from nlpipe import UnsupportedError
 from nlpipe.objectives import CausalText
 from nlpipe.objectives.base import Likelihoods
 from nlpipe.recipe import Recipe
 from nlpipe.testing import rules
 from nlpipe.testing.tiny import family
 from nlpipe_classification import Classification
-from nlpipe_classification.classification import Settings
+from nlpipe_classification.options import Settings
 from tests.support import TRAIN, UNSEEN_ROWS, Trained, Trainings, recipe
 
 QUICK = ("gpt2", "bart")
@@ -68,8 +68,10 @@ def test_an_untaught_model_is_asked_with_labels_given(trainings: Trainings, tmp_
     found = pipe("ba be bi")
     assert pipe.card.objective == "CausalText" and set(found.scores) == {"north", "south", "ba"}
     assert sum(found.scores.values()) == pytest.approx(1) and found.label in found.scores
-    with pytest.raises(DataError, match="must be told the labels"):
-        nlpipe.pipeline("classification", model=trained.backbone)("ba")
+    bare = nlpipe.pipeline("classification", model=trained.backbone)
+    with pytest.raises(UnsupportedError, match="must be told the labels"):
+        bare("ba")
+    assert bare("ba be bi", labels=["north", "south", "ba"]) == found
 
 
 def test_a_real_story_teller_knows_what_is_likely(test_data: Path) -> None:

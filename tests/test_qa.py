@@ -15,7 +15,7 @@ from nlpipe.rows import to_record
 from nlpipe_qa import QuestionAnswering
 from nlpipe_qa.examples import Answered, Answers, Asked
 from nlpipe_qa.extraction import QuestionOptions
-from nlpipe_qa.scores import EXACT_MATCH, F1, exact, normalised, overlap
+from nlpipe_qa.scores import EXACT_MATCH, F1, characters, exact, normalised, overlap
 
 CONTEXT = "The Normans came to Normandy. They were Norse raiders. Normandy is in France."
 
@@ -190,3 +190,31 @@ def test_samples_are_valid() -> None:
     for sample in QuestionAnswering.samples():
         assert Answered.model_validate(sample.model_dump()) == sample
         assert sample.spans
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("《北京大学》，1898 年", "北 京 大 学 1898 年"),
+        ("Windows 系统的API", "windows 系 统 的 api"),
+        ("ที่นี่", "ที่ นี่"),
+        ("the «Cat»", "the cat"),  # articles are English's, and stay
+        ("東京タワー。", "東 京 タ ワ ー"),
+    ],
+)
+def test_words_of_languages_without_spaces(text: str, plain: str) -> None:
+    assert characters(text) == plain
+
+
+def test_scores_by_characters_are_mlqas() -> None:
+    """By hand: of four characters said, three of the right four; SQuAD's words are equal or not."""
+    task = QuestionAnswering(options=QuestionOptions(words="characters"))
+    context = "他在北京大学读书。"
+    row = Answered(question="?", context=context, answers=Answers(text=("北京大学",), answer_start=(2,)))
+    result = Answer("在北京大", 1, 5)
+    assert [metric.name for metric in task.metrics] == [metric.name for metric in QuestionAnswering.metrics]
+    assert [metric.score([result], [row]) for metric in task.metrics] == [pytest.approx(0.75), 0.0]
+    assert F1.score([result], [row]) == 0.0
+    assert task.metrics[1].score([Answer("北京大学。", 2, 7)], [row]) == 1.0
+    signatures = {metric.signature for metric in (*task.metrics, *QuestionAnswering.metrics)}
+    assert len(signatures) == 4

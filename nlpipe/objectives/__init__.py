@@ -26,6 +26,7 @@ from nlpipe.objectives.base import (
 )
 from nlpipe.objectives.causal_text import CausalText
 from nlpipe.objectives.embedding import Embedding
+from nlpipe.objectives.entailment import Entailed, Entailment
 from nlpipe.objectives.seq2seq_text import Seq2SeqText
 from nlpipe.objectives.sequence_label import SequenceLabel
 from nlpipe.objectives.token_label import TokenLabel
@@ -37,6 +38,8 @@ __all__ = [
     "Batch",
     "CausalText",
     "Embedding",
+    "Entailed",
+    "Entailment",
     "Extracts",
     "Generated",
     "Gold",
@@ -63,6 +66,7 @@ __all__ = [
 ]
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    kind.__name__: kind for kind in (AnswerSpan, CausalText, Embedding, Seq2SeqText, SequenceLabel, TokenLabel)
+    kind.__name__: kind
+    for kind in (AnswerSpan, CausalText, Embedding, Entailment, Seq2SeqText, SequenceLabel, TokenLabel)
 }
 """The core's objectives by name, as a Card and `model.objective` write them."""

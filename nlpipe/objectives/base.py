@@ -46,10 +46,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Text(Query):
-    """One text, or a pair of texts, to be labelled."""
+    """One text, or a pair of texts, to be labelled; or a text and `choices`, sentences that each are judged by it."""
 
     first: str
     second: str | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def contents(self) -> tuple[str, ...]:
@@ -308,7 +309,8 @@ class Objective(ABC):
     a recipe's `train:` may set, `call_options` those that a single call may; `writes` is true where the Answer is
     text. A `head` of None asks for the bare backbone (of an encoder-decoder its encoder). `pooled` is true where
     the head reads one state per row, false where it reads each token's; `both_sides` where it needs to see what
-    follows a token, so that a decoder's attention is opened.
+    follows a token, so that a decoder's attention is opened. `own_labels` is true where the head's outputs are the
+    model's own labels, whatever the task's are.
     """
 
     head: ClassVar[str | None]
@@ -319,6 +321,7 @@ class Objective(ABC):
     writes: ClassVar[bool] = False
     pooled: ClassVar[bool] = True
     both_sides: ClassVar[bool] = False
+    own_labels: ClassVar[bool] = False
 
     window: Window = field(default_factory=Window)
 
@@ -343,6 +346,15 @@ class Objective(ABC):
     def width(self) -> int:
         """How many components the model's states must have at least; 1 unless the objective names a number."""
         return 1
+
+    @classmethod
+    def fits(cls, labels: Sequence[str]) -> bool:
+        """Whether a head with these labels of its own can be asked so."""
+        return True
+
+    def head_labels(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of the head's outputs: the task's labels."""
+        return labels
 
     def placed(self, family: Family, stated: Mapping[str, Any]) -> Self:
         """What is left open decided by what the model's folder states of itself, else by the family."""

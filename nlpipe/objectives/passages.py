@@ -66,7 +66,7 @@ def words_in(text: str) -> Sequence[Span]:
         if character.isspace() or category[0] in "CZ":
             kind = ""
             continue
-        run = category[0] in "LNM" and not any(low <= ord(character) <= high for low, high in _UNSPACED)
+        run = category[0] in "LNM" and not unspaced(character)
         joins = bool(kind) and (category[0] == "M" or (run and kind == "run"))
         if joins:
             found[-1] = (found[-1][0], at + 1)
@@ -74,6 +74,11 @@ def words_in(text: str) -> Sequence[Span]:
             found.append((at, at + 1))
             kind = "run" if run else "single"
     return found
+
+
+def unspaced(character: str) -> bool:
+    """Whether a character is of a script that puts no spaces between words, so that it may be a word by itself."""
+    return any(low <= ord(character) <= high for low, high in _UNSPACED)
 
 
 def covering(spans: Sequence[Span | None], start: int, end: int) -> Span | None:

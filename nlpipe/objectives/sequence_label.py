@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from nlpipe.tokens import Tokenizers
 
 
+Over = Literal["mean", "max"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SequenceLabel(Objective):
     """Reads a Text, answers Probabilities.
 
     The gold is the index of the label (`kind: single`), the indices of all labels that hold (`multi`), or a
     number (`number`). A long text is read in windows: each window of an example weighs 1/k in training, and
-    the answer is the mean of their probabilities. Of a pair the longer text is windowed; the shorter is read
-    whole in each window.
+    the answer is the mean of their probabilities, or each label's greatest (`over_windows`). Of a pair the longer text
+    is windowed; the shorter is read whole in each window.
 
     `class_weights` is `balanced` or a weight per label name (`class_weights.weights`); `focal` is the exponent of the
     focal loss (`tensors.focused`).
@@ -37,6 +40,7 @@ class SequenceLabel(Objective):
 
     labels: tuple[str, ...] = ()
     kind: Literal["single", "multi", "number"] = "single"
+    windows: Over = "mean"
     class_weights: Literal["balanced"] | Mapping[str, float] | tuple[float, ...] | None = None
     label_smoothing: float = 0.0
     focal: float = 0.0
@@ -158,7 +162,7 @@ class SequenceLabel(Objective):
         return list(runner.compute(self, batch)["logits"].astype("float64"))
 
     def join(self, query: Text, rows: Sequence[Row], raws: Sequence[Raw]) -> Probabilities:
-        """The mean over windows of softmax, sigmoid or the number itself."""
+        """Softmax, sigmoid or the number itself, over windows."""
         import numpy as np
 
         logits = np.stack(list(raws))
@@ -169,4 +173,16 @@ class SequenceLabel(Objective):
             values = 1 / (1 + np.exp(-logits))
         else:
             values = logits
-        return Probabilities(values.mean(axis=0))
+        return Probabilities(over_windows(values, self.windows, whole=self.kind == "single"))
+
+
+def over_windows(values: np.ndarray, how: Over, *, whole: bool) -> np.ndarray:
+    """Probabilities [windows, labels] as those of the text, [labels]: their mean, or each label's greatest.
+
+    The greatest sum to more than 1 where exactly one label holds (`whole`), and are brought back to it.
+    """
+    if how == "mean":
+        mean: np.ndarray = values.mean(axis=0)
+        return mean
+    greatest: np.ndarray = values.max(axis=0)
+    return greatest / greatest.sum() if whole else greatest

@@ -87,8 +87,11 @@ def _parted(
 def _one_by_one(text: str, words: Sequence[Span], tok: Tokenizer) -> Located:
     ids: list[int] = []
     found: list[Span | None] = []
+    known: dict[str, list[int]] = {}  # slow tokenizers are asked once for a word
     for start, end in words:
-        own = tok.encode(text[start:end]).ids
+        word = text[start:end]
+        if (own := known.get(word)) is None:
+            own = known[word] = tok.encode(word).ids
         found.append((len(ids), len(ids) + len(own)) if own else None)
         ids += own
     return Located(ids, found, _borders(found, len(ids)))

@@ -2,64 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+import numpy as np
 
 from nlpipe.errors import DataError, UnsupportedError, suggest
 from nlpipe.metrics import Metric
-from nlpipe.objectives import CausalText, Objective, Seq2SeqText, SequenceLabel, prompts
+from nlpipe.objectives import CausalText, Entailment, Objective, Seq2SeqText, SequenceLabel, prompts
 from nlpipe.objectives.base import Answer, Likelihoods, Probabilities, Prompt, Query, Text
+from nlpipe.objectives.entailment import Entailed
+from nlpipe.objectives.sequence_label import over_windows
 from nlpipe.results import Label
-from nlpipe.task import Family, Record, Task, TaskOptions
+from nlpipe.task import Family, Task
+from nlpipe_classification.examples import Labelled, Question
+from nlpipe_classification.options import HEARD, Settings
 from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
 
-
-class Question(Record):
-    """A text, or two whose relation is asked for."""
-
-    text: str
-    text_pair: str | None = None
-
-
-class Labelled(Question):
-    """An input with its label, or with all its labels."""
-
-    label: str | int | None = None
-    labels: tuple[str | int, ...] | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The right labels, as text: a data set's class number 3 is the label "3"."""
-        given = self.labels if self.labels is not None else () if self.label is None else (self.label,)
-        return tuple(str(label) for label in given)
-
-
-class Settings(TaskOptions):
-    """What stands beside `name: classification` in a recipe."""
-
-    multi_label: bool = Field(False, description="any number of labels may hold; rows carry `labels`, a list")
-    threshold: float = Field(
-        0.5,
-        gt=0,
-        lt=1,
-        description="probability from which a label holds, if multi_label; tuned on validation",
-    )
-    template: str = Field(
-        "{text}\nLabel:", description="what a model that writes is asked, with {text}, before the label as its answer"
-    )
-    pair_template: str = Field(
-        "{text}\n{text_pair}\nLabel:", description="the same for a pair, with {text} and {text_pair}"
-    )
-    words: dict[str, str] = Field({}, description="what a label is called in the answer, where not by its name")
-
-    @field_validator("template", "pair_template")
-    @classmethod
-    def _names_the_texts(cls, template: str, info: ValidationInfo) -> str:
-        fields = ["text"] if info.field_name == "template" else ["text", "text_pair"]
-        return prompts.check(template, fields, needed=fields)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Classification(Task[Question, Labelled, Label, Settings]):
@@ -72,32 +35,56 @@ class Classification(Task[Question, Labelled, Label, Settings]):
     Result = Label
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1, MCC)
+    call_options: ClassVar[frozenset[str]] = frozenset(
+        {"labels", "multi_label", "threshold", "thresholds", "windows", *HEARD}
+    )
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
-        """A head over the sequence, in every family; else, of models that write, how likely each label's words are."""
+        """A head over the sequence, in every family; else, of models that write, how likely each label's words are.
+
+        A model of inference judges any labels, without training.
+        """
         return {
-            Family.ENCODER: (SequenceLabel,),
-            Family.DECODER: (SequenceLabel, CausalText),
-            Family.ENCODER_DECODER: (SequenceLabel, Seq2SeqText),
+            Family.ENCODER: (SequenceLabel, Entailment),
+            Family.DECODER: (SequenceLabel, CausalText, Entailment),
+            Family.ENCODER_DECODER: (SequenceLabel, Seq2SeqText, Entailment),
         }
 
+    def with_call(self, options: Mapping[str, Any]) -> Self:
+        """With the options of one call, among which are `labels`: those to choose from, of a model that takes any."""
+        rest = {name: value for name, value in options.items() if name != "labels"}
+        if "threshold" in rest:
+            rest.setdefault("thresholds", {})  # what was tuned gives way to what is said
+        found = copy.copy(super().with_call(rest))
+        if "labels" in options:
+            found.labels = _distinct(options["labels"])
+        return found
+
     def objective(self, kind: type[Objective]) -> Objective:
-        """One label among all, or each label by itself; the latter needs a head."""
+        """One label among all, or each label by itself."""
+        self.options.check(kind)
+        if kind is Entailment:
+            return Entailment()
         if kind in {CausalText, Seq2SeqText}:
-            if self.options.multi_label:
-                raise UnsupportedError(
-                    f"task.multi_label: as {kind.__name__} one label is written; set model.objective: SequenceLabel"
-                )
             return CausalText() if kind is CausalText else Seq2SeqText()
-        return SequenceLabel(labels=self.labels, kind="multi" if self.options.multi_label else "single")
+        kinds: Any = "multi" if self.options.multi_label else "single"
+        return SequenceLabel(labels=self.labels, kind=kinds, windows=self.options.windows)
 
     def query(self, given: Question, objective: Objective) -> Query:
-        """The text as it is; of a model that writes, which label's words follow it."""
+        """The text as it is; of a model that writes, which label's words follow it; of inference, sentences on it."""
+        self.options.check(type(objective))
         if isinstance(objective, SequenceLabel):
+            self._check_head(objective)
             return Text(given.text, given.text_pair)
         if not self.labels:
-            raise DataError("a model that writes must be told the labels: nlpipe.pipeline(…, labels=[…])")
+            raise UnsupportedError(
+                "this model must be told the labels: pipe(text, labels=[…]), or nlpipe.pipeline(…, labels=[…])"
+            )
+        if isinstance(objective, Entailment):
+            if given.text_pair is not None:
+                raise DataError("asked as Entailment, a model reads one text; this input has a `text_pair`")
+            return Text(given.text, choices=tuple(map(self._sentence, self.labels)))
         pair = given.text_pair is not None
         template = self.options.pair_template if pair else self.options.template
         values = {"text": given.text, "text_pair": given.text_pair or ""}
@@ -105,8 +92,23 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         segments = prompts.fill(template, values, {"text": "end" if pair else "pieces"})
         return Prompt(segments, choices=tuple(map(self._word, self.labels)))
 
+    def _check_head(self, objective: SequenceLabel) -> None:
+        """Raise UnsupportedError where a call asks of a head what it was not trained for."""
+        if self.labels != objective.labels:
+            hint = "; to have it judge any labels: nlpipe.pipeline(…, objective='Entailment')"
+            raise UnsupportedError(
+                f"labels: this model was trained for {', '.join(objective.labels)} and knows no others"
+                + hint * Entailment.fits(objective.labels)
+            )
+        if self.options.multi_label != (objective.kind == "multi"):
+            trained = "any number of labels" if objective.kind == "multi" else "exactly one label"
+            raise UnsupportedError(f"multi_label: this model was trained for {trained} per text; leave it out")
+
     def _word(self, label: str) -> str:
         return self.options.words.get(label, label)
+
+    def _sentence(self, label: str) -> str:
+        return "".join(part.text for part in prompts.fill(self.options.hypothesis, {"label": self._word(label)}, {}))
 
     def gold(self, example: Labelled, objective: Objective) -> int | list[int] | str:
         """The label's index, or the indices of all labels; its words for a model that writes."""
@@ -114,7 +116,7 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         for name in example.names:
             if name not in self.labels:
                 raise DataError(f"label {name!r} does not occur in training; {suggest(name, self.labels)}")
-        if not isinstance(objective, SequenceLabel):
+        if isinstance(objective, CausalText | Seq2SeqText):
             return self._word(example.names[0])
         indices = [self.labels.index(name) for name in example.names]
         return indices if self.options.multi_label else indices[0]
@@ -130,13 +132,34 @@ class Classification(Task[Question, Labelled, Label, Settings]):
 
     def result(self, answer: Answer, given: Question) -> Label:
         """The likeliest label, with all probabilities."""
-        values = _shares(answer) if isinstance(answer, Likelihoods) else _values(answer)
-        scores = dict(zip(self.labels, values, strict=True))
+        scores = dict(zip(self.labels, self._values(answer), strict=True))
         best = max(scores, key=scores.__getitem__)
         if not self.options.multi_label:
             return Label(best, scores[best], scores, (best,))
-        held = tuple(name for name in self.labels if scores[name] >= self.options.threshold)
-        return Label(best, scores[best], scores, held) if held else Label(None, None, scores, ())
+        return self._held(scores)
+
+    def _values(self, answer: Answer) -> list[float]:
+        """Each label's probability."""
+        if isinstance(answer, Probabilities):
+            values = answer.values
+        elif isinstance(answer, Entailed):
+            several = self.options.multi_label
+            # Of several, each by itself: entailed or not. Of one, entailed rather than the others.
+            each = 1 / (1 + np.exp(answer.no - answer.yes)) if several else _shares(answer.yes)
+            values = over_windows(each, self.options.windows, whole=not several)
+        else:
+            assert isinstance(answer, Likelihoods)
+            values = over_windows(_shares(answer.log_probabilities), self.options.windows, whole=True)
+        return [float(value) for value in values]
+
+    def _held(self, scores: Mapping[str, float]) -> Label:
+        """The labels that hold, each from its threshold on."""
+        least = {name: self.options.thresholds.get(name, self.options.threshold) for name in scores}
+        held = tuple(name for name, score in scores.items() if score >= least[name])
+        if not held:
+            return Label(None, None, scores, ())
+        best = max(held, key=lambda name: scores[name])
+        return Label(best, scores[best], scores, held)
 
     def told(self, cells: Mapping[str, Any], example: Labelled) -> Mapping[str, Any]:
         """Also a label alone, or all `labels` that hold; spelt as in rows."""
@@ -152,19 +175,20 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         return {"score": None, **cells, "label": first, "labels": list(names), "scores": scores}
 
     def tune(self, results: Sequence[Label], examples: Sequence[Labelled]) -> Settings:
-        """With several labels, the threshold of the best macro F1 on validation rows, in steps of 0.05."""
-        if not self.options.multi_label:
+        """With several labels, each one's threshold of the best F1 on validation rows, in steps of 0.05.
+
+        So the macro F1 is best, too. A label that no row has keeps its threshold; so does one that gains nothing.
+        """
+        if not self.options.multi_label or not results:
             return self.options
-
-        def score(threshold: float) -> float:
-            moved = [
-                Label(None, None, r.scores, tuple(n for n, s in r.scores.items() if s >= threshold)) for r in results
-            ]
-            return MACRO_F1.score(moved, examples)
-
-        # The default wins ties, so that a threshold moves only where it helps.
-        steps = [0.5, *(round(0.05 * step, 2) for step in range(1, 20))]
-        return self.options.model_copy(update={"threshold": max(steps, key=score)})
+        found = dict(self.options.thresholds)
+        for name in self.labels:
+            scores = np.array([result.scores[name] for result in results])
+            right = np.array([name in example.names for example in examples])
+            if right.any():
+                usual = found.get(name, self.options.threshold)
+                found[name] = max([usual, *_STEPS], key=lambda least: _f1(scores >= least, right))
+        return self.options.model_copy(update={"thresholds": found})
 
     def baselines(self, train: Sequence[Labelled], examples: Sequence[Labelled]) -> Mapping[str, Sequence[Label]]:
         """The labels that training has most often, whatever the text."""
@@ -200,15 +224,24 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         return tuple(sorted(found, key=int if numbers else str))
 
 
-def _values(answer: Answer) -> list[float]:
-    assert isinstance(answer, Probabilities)
-    return [float(value) for value in answer.values]
+_STEPS = [round(0.05 * step, 2) for step in range(1, 20)]
 
 
-def _shares(answer: Likelihoods) -> list[float]:
-    """The labels' likelihoods as shares of their sum; the mean over the pieces of a long text."""
-    import numpy as np
+def _f1(said: NDArray[np.bool_], right: NDArray[np.bool_]) -> float:
+    return float(2 * (said & right).sum() / (said.sum() + right.sum()))
 
-    values = answer.log_probabilities
-    shares = np.exp(values - values.max(axis=1, keepdims=True))
-    return [float(share) for share in (shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)]
+
+def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The softmax over labels, [pieces, labels]: log-likelihoods or logits as shares of their sum."""
+    shares: NDArray[np.float64] = np.exp(values - values.max(axis=1, keepdims=True))
+    whole: NDArray[np.float64] = shares.sum(axis=1, keepdims=True)
+    return shares / whole
+
+
+def _distinct(labels: Any) -> tuple[str, ...]:
+    """Labels given for one call. Raises UnsupportedError where they are no list of different names."""
+    if not isinstance(labels, list | tuple) or not labels or not all(isinstance(one, str) and one for one in labels):
+        raise UnsupportedError(f"labels must be a list of names, is {labels!r}")
+    if twice := next((one for one in labels if labels.count(one) > 1), None):
+        raise UnsupportedError(f"labels has {twice!r} more than once")
+    return tuple(labels)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nlpipe.results import Label
-    from nlpipe_classification.classification import Labelled
+    from nlpipe_classification.examples import Labelled
 
 
 def indicators(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:

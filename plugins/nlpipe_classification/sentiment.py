@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from nlpipe_classification.classification import Classification, Labelled, Settings
+from nlpipe_classification.classification import Classification
+from nlpipe_classification.examples import Labelled
+from nlpipe_classification.options import Settings
 
 # The order of the outputs, from worst to best: a model whose outputs are 0, 1 and 2 keeps its meaning.
 CANONICAL = ("negative", "neutral", "positive")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,17 @@ from nlpipe.objectives.base import Passage, Query
 from nlpipe.results import Answer
 from nlpipe.task import Family, Format, Task, TaskOptions
 from nlpipe_qa.examples import Answered, Answers, Asked
-from nlpipe_qa.scores import EXACT_MATCH, F1, best, best_span, overlap, share_of_none
+from nlpipe_qa.scores import (
+    BY_CHARACTERS,
+    EXACT_MATCH,
+    F1,
+    best,
+    best_span,
+    characters,
+    normalised,
+    overlap,
+    share_of_none,
+)
 from nlpipe_qa.squad import CHANCES, SQUAD
 
 _SENTENCE = re.compile(r"[^.!?。！？\n]*[^.!?。！？\s][^.!?。！？\n]*[.!?。！？]*")
@@ -39,6 +49,11 @@ class QuestionOptions(TaskOptions):
         "answer and s the best span's; chosen on the validation rows where there are any",
     )
     top_k: int = Field(3, ge=1, le=19, description="the most further candidates that an answer comes with")
+    words: Literal["spaces", "characters"] = Field(
+        "spaces",
+        description="what the scores take for words: what stands between spaces, as SQuAD's script, or each character "
+        "of scripts without spaces (Chinese, Japanese, Thai …), as MLQA's",
+    )
     max_answer_tokens: int = Field(100, ge=1, description="the most tokens that an answer may have")
 
 
@@ -54,6 +69,13 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     metrics: ClassVar[tuple[Metric, ...]] = (F1, EXACT_MATCH)
     formats: ClassVar[Mapping[str, Format]] = {"squad": SQUAD, "squad-na": CHANCES}
     call_options: ClassVar[frozenset[str]] = frozenset({"threshold", "top_k"})
+
+    def __init__(self, labels: Sequence[str] = (), options: QuestionOptions | None = None) -> None:
+        super().__init__(labels, options)
+        self._normal = normalised
+        if self.options.words == "characters":
+            self._normal = characters
+            self.metrics = BY_CHARACTERS  # type: ignore[misc]  # a class variable for all who set no such option
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
@@ -102,8 +124,9 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
             return self.options
         spans = [best_span(result) for result in results]
         share = np.array([share_of_none(span) for span in spans])
-        answered = np.array([best(s.text, e, overlap) for s, e in zip(spans, examples, strict=True)])
-        refused = np.array([best("", example, overlap) for example in examples])
+        pairs = zip(spans, examples, strict=True)
+        answered = np.array([best(span.text, example, overlap, self._normal) for span, example in pairs])
+        refused = np.array([best("", example, overlap, self._normal) for example in examples])
         seen = np.unique(np.concatenate([[0.0, 1.0], share]))
         tried = [self.options.threshold, *((seen[1:] + seen[:-1]) / 2).tolist()]
         f1 = [float(np.where(share > threshold, refused, answered).mean()) for threshold in tried]
