@@ -31,7 +31,7 @@ def check_recipe(recipe: Recipe, plugins: Plugins, *, offline: bool = False) -> 
         labels=recipe.task.labels,
         measure=_measure(recipe, offline=offline),
         seed=recipe.train.seed if recipe.train else 13,
-        hook=plugins.hook.nlpipe_dataset,
+        hook=plugins.dataset,
     )
 
 
@@ -62,7 +62,7 @@ def check_files(
 ) -> list[Finding]:
     """What is to be said of labelled files, split name → path, without a recipe."""
     kind = plugins.task(task)
-    return checking.check(kind, kind.Options(), files, columns, hook=plugins.hook.nlpipe_dataset)
+    return checking.check(kind, kind.Options(), files, columns, hook=plugins.dataset)
 
 
 def check_named(

@@ -71,7 +71,7 @@ class Entailment(Objective):
         if not self.fits(names):
             raise UnsupportedError(
                 f"Entailment needs a model that was trained on inference, with a label called entailment; this one "
-                f"has {', '.join(names) or 'none'}. Take one trained on MNLI, or train one as a classification of pairs"
+                f"has {', '.join(names) or 'none'}. Take one trained on MNLI, or train one on pairs of texts first"
             )
         return replace(self, names=names)
 
