@@ -19,6 +19,7 @@ import numpy as np
 
 from nlpipe.errors import ArtifactError
 from nlpipe.files import atomic_write
+from nlpipe.slices import Slice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,9 +60,17 @@ def claim(folder: Path) -> None:
         raise ArtifactError(f"the output folder {folder} is in use; choose a new one")
 
 
-def write(folder: Path, split: Split, scores: Scores, results: Sequence[Result]) -> None:
+def write(
+    folder: Path,
+    split: Split,
+    scores: Scores,
+    results: Sequence[Result],
+    slices: Mapping[str, Sequence[Slice]] | None = None,
+) -> None:
     """Put a split's scores, answers and statistics into `folder`. Raises ArtifactError where the disk refuses."""
     content: dict[str, Any] = {"split": split.name, **scores.to_dict(), "data": fingerprint(split.examples)}
+    if slices:
+        content["slices"] = {name: [one.to_dict() for one in found] for name, found in slices.items()}
     lines = (
         json.dumps({"row": row, **result.to_dict()}, ensure_ascii=False) + "\n"
         for row, result in zip(split.rows, results, strict=True)
@@ -103,6 +112,12 @@ def read(folder: Path, name: str = "") -> Measured:
         raise ArtifactError(f"{folder} has no {STATISTICS}: measure it again to compare it") from error
     except (KeyError, ValueError, OSError, BadZipFile) as error:
         raise ArtifactError(f"the measurement in {folder} cannot be read ({error}): measure it again") from error
+
+
+def slices(folder: Path) -> dict[str, list[Slice]]:
+    """The slices of a measurement that `write` put into `folder`, by the score's name."""
+    content = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return {name: [Slice(**one) for one in found] for name, found in content.get("slices", {}).items()}
 
 
 def fingerprint(examples: Sequence[Record]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from nlpipe import artifact, files, measured
+from nlpipe import artifact, files
 from nlpipe.errors import RecipeError
 from nlpipe.event_log import EventLog
 from nlpipe.files import atomic_write
@@ -18,14 +18,12 @@ from nlpipe.recipe import Recipe, dump
 
 if TYPE_CHECKING:
     from nlpipe.data import Split
-    from nlpipe.evaluation import Scores
     from nlpipe.events import Event
-    from nlpipe.results import Result
 
 
 class RunDirectory:
     """`model/ checkpoints/ recipe.yaml environment.json events.jsonl metrics.json predictions.jsonl
-    statistics.npz`."""
+    statistics.npz report.html`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -74,7 +72,3 @@ class RunDirectory:
     def note(self, event: Event) -> None:
         """Append an event to the run's log."""
         self.log.note(event)
-
-    def measured(self, split: Split, scores: Scores, results: Sequence[Result]) -> None:
-        """Write the scores of a split and what they rest on."""
-        measured.write(self.path, split, scores, results)

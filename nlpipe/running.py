@@ -31,6 +31,7 @@ from nlpipe import (
     pipelines,
     predictions,
     preparing,
+    reporting,
 )
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location
@@ -122,7 +123,7 @@ def evaluate_model(
     results = [result for result in pipe.map(map(pipe.task.given, split.examples)) if result is not None]
     scores = evaluation.evaluate(pipe.task, results, split.examples, bootstrap=bootstrap)
     if output is not None:
-        measured.write(output, split, scores, results)
+        _keep(output, pipe.task, split, scores, results)
     return scores
 
 
@@ -153,8 +154,13 @@ def evaluate_predictions(
     results = predictions.read(asked, answers, split, format)
     scores = evaluation.evaluate(asked, results, split.examples, bootstrap=bootstrap)
     if output is not None:
-        measured.write(output, split, scores, results)
+        _keep(output, asked, split, scores, results)
     return scores
+
+
+def _keep(folder: Path, task: AnyTask, split: Split, scores: Scores, results: Sequence[Result]) -> None:
+    reporting.keep(folder, task, split, scores, results)
+    reporting.page(folder, task, split, scores, results, title=f"{task.name} on {Path(split.source).name}")
 
 
 def _test_split(kind: type[AnyTask], source: Any, columns: Mapping[str, str] | None, plugins: Plugins) -> Split:
@@ -411,13 +417,24 @@ class _Session:
                 bootstrap=self.recipe.evaluate.bootstrap,
                 seed=self.seed,
             )
-            self.directory.measured(splits[name], scores, results)
+            reporting.keep(
+                self.directory.path,
+                pipe.task,
+                splits[name],
+                scores,
+                results,
+                wanted=self.recipe.evaluate.slices,
+                seed=self.seed,
+            )
             if folder is not None:
                 card = pipe.card.model_copy(
                     update={"scores": dict(scores.scores), "signatures": dict(scores.signatures)}
                 )
                 artifact.rewrite_card(folder, card, cards.readme(card, self.recipe, scores, split=name))
         self._emit(RunFinished(self.step, self._seconds(), scores.scores if scores else {}))
+        if name is not None and scores is not None:
+            title = f"{self.kind.name} on {pipe.card.backbone.name}"
+            reporting.page(self.directory.path, pipe.task, splits[name], scores, results, title=title, splits=splits)
         return RunReport(
             self.directory.path,
             folder,

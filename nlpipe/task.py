@@ -18,6 +18,7 @@ from nlpipe.errors import UnsupportedError
 from nlpipe.results import Result
 
 if TYPE_CHECKING:
+    from nlpipe.details import Detail
     from nlpipe.metrics import Metric
     from nlpipe.objectives.base import Answer, Gold, Objective, Query
 
@@ -144,6 +145,10 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     def baselines(self, train: Sequence[ExampleT], examples: Sequence[ExampleT]) -> Mapping[str, Sequence[ResultT]]:
         """Trivial answers to `examples` that a model has to beat, by name; learnt from `train` alone."""
         return {}
+
+    def details(self, results: Sequence[ResultT], examples: Sequence[ExampleT]) -> Iterable[Detail]:
+        """What there is to see of answers beside their scores, for a report; nothing by default."""
+        return ()
 
     @classmethod
     @abstractmethod

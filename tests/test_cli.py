@@ -98,6 +98,7 @@ def test_run_prints_scores_and_writes_the_folder(nlpipe: Command, write: Callabl
         "model",
         "predictions.jsonl",
         "statistics.npz",
+        "report.html",
         "recipe.yaml",
     }
     events = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]

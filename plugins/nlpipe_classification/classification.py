@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from nlpipe.details import Detail
 from nlpipe.errors import DataError, UnsupportedError, suggest
 from nlpipe.metrics import Metric
 from nlpipe.objectives import CausalText, Entailment, Objective, Seq2SeqText, SequenceLabel, prompts
@@ -17,6 +18,7 @@ from nlpipe.objectives.entailment import Entailed
 from nlpipe.objectives.sequence_label import over_windows
 from nlpipe.results import Label
 from nlpipe.task import Family, Task
+from nlpipe_classification.details import details
 from nlpipe_classification.examples import Labelled, Question
 from nlpipe_classification.options import HEARD, Settings
 from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
@@ -196,6 +198,11 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         scores = {label: float(label in names) for label in self.labels}
         first = names[0] if names else None
         return {"majority": [Label(first, 1.0 if names else None, scores, names)] * len(examples)}
+
+    def details(self, results: Sequence[Label], examples: Sequence[Labelled]) -> Iterable[Detail]:
+        """Label by label, confusions, calibration, thresholds, the most confident errors."""
+        one = None if self.options.thresholds else self.options.threshold
+        return details(results, examples, multi=self.options.multi_label, threshold=one)
 
     @classmethod
     def stratum(cls, example: Labelled) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from nlpipe.details import Detail, written
 from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
@@ -139,6 +140,10 @@ class Writing(Task[Given, Written, Text, Settings]):
         ((text, _),) = Counter(example.completion or "" for example in train).most_common(1)
         return {"commonest": [Text(text, True, None)] * len(examples)}
 
+    def details(self, results: Sequence[Text], examples: Sequence[Written]) -> Iterable[Detail]:
+        """Lengths, and the texts least like the right ones."""
+        return written(CHRF, results, examples, _asked, lambda e: (e.completion or "",))
+
     @classmethod
     def samples(cls) -> Sequence[Written]:
         """A continuation, an instruction and a conversation."""
@@ -154,3 +159,9 @@ class Writing(Task[Given, Written, Text, Settings]):
                 completion="Rex.",
             ),
         )
+
+
+def _asked(example: Written) -> str:
+    """The prompt, or the conversation turn by turn."""
+    turns = "\n".join(f"{turn.role}: {turn.content}" for turn in example.messages or ())
+    return example.prompt if example.prompt is not None else turns

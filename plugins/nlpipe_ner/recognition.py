@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
+from nlpipe.details import Detail
 from nlpipe.errors import DataError, UnsupportedError, suggest
 from nlpipe.metrics import Metric
 from nlpipe.objectives import Objective, TokenLabel
@@ -17,6 +18,7 @@ from nlpipe.results import Entities, Span
 from nlpipe.task import Family, Format, Task, TaskOptions
 from nlpipe_ner.columns import CONLL
 from nlpipe_ner.decoding import Automaton
+from nlpipe_ner.details import details
 from nlpipe_ner.examples import Marked, PlainText, TaggedText, problems, tagged
 from nlpipe_ner.schemes import OUTSIDE, Scheme, detect, faults, parse, read, write
 from nlpipe_ner.scores import F1, PRECISION, RECALL
@@ -119,6 +121,10 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
                 seen[example.whole[start:end]][tag] += 1
         usual = {word: min(tags.items(), key=lambda item: (-item[1], item[0]))[0] for word, tags in seen.items()}
         return {"usual tag of each word": [_looked_up(example, usual) for example in examples]}
+
+    def details(self, results: Sequence[Entities], examples: Sequence[TaggedText]) -> Iterable[Detail]:
+        """Scores by type, kinds of errors, and the texts with most of them."""
+        return details(results, examples)
 
     @classmethod
     def notes(cls, examples: Sequence[TaggedText], options: EntityOptions) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from nlpipe.details import Detail
 from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import AnswerSpan, Objective
@@ -18,6 +19,7 @@ from nlpipe.objectives.base import Answer as Given
 from nlpipe.objectives.base import Passage, Query
 from nlpipe.results import Answer
 from nlpipe.task import Family, Format, Task, TaskOptions
+from nlpipe_qa.details import details
 from nlpipe_qa.examples import Answered, Answers, Asked
 from nlpipe_qa.scores import (
     BY_CHARACTERS,
@@ -143,6 +145,10 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     def stratum(cls, example: Answered) -> str:
         """A share split off keeps the proportion of questions without an answer."""
         return "answered" if example.spans else "none"
+
+    def details(self, results: Sequence[Answer], examples: Sequence[Answered]) -> Iterable[Detail]:
+        """Scores by kinds of questions, and the worst answers in their contexts."""
+        return details(results, examples)
 
     @classmethod
     def samples(cls) -> Sequence[Answered]:

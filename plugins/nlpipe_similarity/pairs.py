@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from nlpipe.details import Detail
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import Embedding, Objective, SequenceLabel
@@ -17,6 +18,7 @@ from nlpipe.objectives.base import Answer, Probabilities, Query, Text, Texts, Ve
 from nlpipe.results import Similarity
 from nlpipe.task import Family, Record, Task
 from nlpipe_similarity.correlation import PEARSON, SPEARMAN
+from nlpipe_similarity.details import pair_details
 from nlpipe_similarity.vectors import VectorOptions, alike, embedding
 
 
@@ -137,6 +139,10 @@ class Pairs(Task[Pair, ScoredPair, Similarity, PairOptions]):
     ) -> Mapping[str, Sequence[Similarity]]:
         """The cosine of the two texts' counts of words."""
         return {"words in common": [Similarity(_in_common(row.text_a, row.text_b), "words") for row in examples]}
+
+    def details(self, results: Sequence[Similarity], examples: Sequence[ScoredPair]) -> Iterable[Detail]:
+        """Similarity over score, and the pairs most out of place."""
+        return pair_details(results, examples)
 
     @classmethod
     def samples(cls) -> Sequence[ScoredPair]:

@@ -6,18 +6,20 @@ import copy
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 
+from nlpipe.details import Detail
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import Embedding, Objective
 from nlpipe.objectives.base import Answer, Query, Texts, Vectors
 from nlpipe.results import Ranked, Ranking
 from nlpipe.task import Family, Record, Task
+from nlpipe_similarity.details import search_details
 from nlpipe_similarity.ranks import MRR, NDCG, RECALL
 from nlpipe_similarity.vectors import VectorOptions, alike, embedding
 
@@ -156,6 +158,10 @@ class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
             scores = [sum(weight[word] for word in asked & document) for document in words]
             ranked.append(self._ranking(scores, "words"))
         return {"words in common": ranked}
+
+    def details(self, results: Sequence[Ranking], examples: Sequence[JudgedSearch]) -> Iterable[Detail]:
+        """Where right documents stand, and the worst rankings."""
+        return search_details(results, examples)
 
     @classmethod
     def samples(cls) -> Sequence[JudgedSearch]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import Field, field_validator
 
+from nlpipe.details import Detail, written
 from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
@@ -104,6 +105,10 @@ class Summarization(Task[Given, Summarized, Text, Settings]):
         counts = Counter(len(sentences(example.references[0])) for example in train if example.references)
         k = min((count for count, times in counts.items() if times == max(counts.values())), default=1)
         return {f"lead-{k}": [Text("".join(sentences(e.document)[:k]).strip(), True, None) for e in examples]}
+
+    def details(self, results: Sequence[Text], examples: Sequence[Summarized]) -> Iterable[Detail]:
+        """Lengths, and the summaries least like the right ones."""
+        return written(ROUGE_L, results, examples, lambda e: str(e.document), lambda e: e.references)
 
     @classmethod
     def samples(cls) -> Sequence[Summarized]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import Field, field_validator
 
+from nlpipe.details import Detail, written
 from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
@@ -111,6 +112,10 @@ class Translation(Task[Given, Translated, Text, Settings]):
     def baselines(self, train: Sequence[Translated], examples: Sequence[Translated]) -> Mapping[str, Sequence[Text]]:
         """The source as it is: names and numbers are the same in many languages."""
         return {"source": [Text(example.source, True, None) for example in examples]}
+
+    def details(self, results: Sequence[Text], examples: Sequence[Translated]) -> Iterable[Detail]:
+        """Lengths, and the translations least like the right ones."""
+        return written(CHRF, results, examples, lambda e: str(e.source), lambda e: (e.target or "",))
 
     @classmethod
     def samples(cls) -> Sequence[Translated]:

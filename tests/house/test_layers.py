@@ -16,18 +16,18 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # for all that is in it.
 LAYERS = (
     "errors files upstream tokens vocabulary",
-    "task results events metrics hookspecs",
+    "task details results events metrics hookspecs",
     "generation recipe recipe_files recipe_new recipe_sections recipe_sources recipe_text recipe_training "
     "recipe_words recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "artifact data hub parsers readers shares writers adapter adapter_training freezing backbone pairs runners parity "
     "metrics_evaluate bare beir memory optimization scratch sentence_files",
     "pipelines",
-    "measured",
+    "slices measured report",
     "train training evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking "
     "event_log inspect",
     "checking",
-    "running data_check doctor grid predicting predictions tables",
+    "running reporting data_check doctor grid predicting predictions tables",
     "cli compat __main__ testing smoke",
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer.split()}
@@ -56,7 +56,7 @@ DOORS = {
 }
 
 # What a plugin sees of nlpipe: the contract, and no file, device, batch or recipe.
-CONTRACT = {"errors", "task", "results", "events", "metrics", "metrics_evaluate", "hookspecs", "objectives"}
+CONTRACT = {"errors", "task", "details", "results", "events", "metrics", "metrics_evaluate", "hookspecs", "objectives"}
 
 # Packages that cost seconds; the modules that are loaded on every start import them late or not at all.
 HEAVY = {"torch", "transformers", "pandas", "peft", "datasets", "evaluate", "accelerate", "sklearn"}

@@ -1,0 +1,89 @@
+"""Lines and dots as SVG. Numbers in, text out; colours are the style sheet's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from math import floor, isfinite, log10
+
+from nlpipe.details import Chart
+
+WIDTH, HEIGHT = 560, 300
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 12, 44
+
+
+def drawn(chart: Chart) -> str:
+    """The chart, or a sentence where there is nothing to draw."""
+    points = [point for line in chart.lines for point in line.points if all(map(isfinite, point))]
+    if not points:
+        return '<p class="quiet">Nothing to draw.</p>'
+    xs, ys = _ticks([x for x, _ in points]), _ticks([y for _, y in points])
+    if chart.diagonal:
+        xs = ys = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    body = [*_axes(chart, xs, ys)]
+    if chart.diagonal:
+        body.append(_polyline([(xs[0], ys[0]), (xs[-1], ys[-1])], xs, ys, "guide"))
+    if chart.marked_x is not None:
+        body.append(_polyline([(chart.marked_x, ys[0]), (chart.marked_x, ys[-1])], xs, ys, "guide"))
+    for at, line in enumerate(chart.lines):
+        kept = [point for point in line.points if all(map(isfinite, point))]
+        if chart.dots:
+            body += [_dot(point, xs, ys, at, small=len(kept) > 100) for point in kept]
+        else:
+            body.append(_polyline(kept, xs, ys, f"line c{at % 6}"))
+            body += [_dot(point, xs, ys, at) for point in kept] if len(kept) <= 40 else []
+    key = "".join(
+        f'<span class="key c{at % 6}">{escape(line.name)}</span>' for at, line in enumerate(chart.lines)
+    ) if len(chart.lines) > 1 else ""  # fmt: skip
+    label = escape(f"{chart.title}: {chart.y} over {chart.x}")
+    return (
+        f'<div class="scroll"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(body)}</svg>'
+        f'</div><p class="keys">{key}</p>'
+    )
+
+
+def _axes(chart: Chart, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
+    found = []
+    for tick in xs:
+        x = _x(tick, xs)
+        found.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
+    for tick in ys:
+        y = _y(tick, ys)
+        found.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        found.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    found.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x)}</text>')
+    centre = (TOP + HEIGHT - BOTTOM) / 2
+    found.append(f'<text transform="translate(12 {centre}) rotate(-90)" text-anchor="middle">{escape(chart.y)}</text>')
+    return found
+
+
+def _polyline(points: Sequence[tuple[float, float]], xs: Sequence[float], ys: Sequence[float], style: str) -> str:
+    return f'<polyline class="{style}" points="{" ".join(f"{_x(x, xs):.1f},{_y(y, ys):.1f}" for x, y in points)}"/>'
+
+
+def _dot(point: tuple[float, float], xs: Sequence[float], ys: Sequence[float], at: int, *, small: bool = False) -> str:
+    x, y = point
+    told = f"<title>{x:.4g}, {y:.4g}</title>" if not small else ""
+    place = f'cx="{_x(x, xs):.1f}" cy="{_y(y, ys):.1f}" r="{2 if small else 3}"'
+    return f'<circle class="dot c{at % 6}" {place}>{told}</circle>'
+
+
+def _x(value: float, ticks: Sequence[float]) -> float:
+    return LEFT + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (WIDTH - LEFT - RIGHT)
+
+
+def _y(value: float, ticks: Sequence[float]) -> float:
+    return HEIGHT - BOTTOM - (value - ticks[0]) / (ticks[-1] - ticks[0]) * (HEIGHT - TOP - BOTTOM)
+
+
+def _ticks(values: Sequence[float], about: int = 5) -> list[float]:
+    """Round numbers that span the values: steps of 1, 2 or 5 times a power of ten."""
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    raw = (high - low) / about
+    power = 10.0 ** floor(log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
+    first, last = floor(low / step), -floor(-high / step)
+    return [round(at * step, 12) for at in range(first, last + 1)]

@@ -1,0 +1,116 @@
+"""Details as HTML. One function per kind of detail; a kind without one is refused by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from html import escape
+
+from nlpipe.details import Cell, Chart, Detail, Mark, Matrix, Pair, Pairs, Passage, Passages, Table
+from nlpipe.report.charts import drawn
+
+LONGEST = 4000  # characters of one text on the page; more is cut, and said
+
+
+def section(detail: Detail) -> str:
+    """A detail with its title and note. Raises TypeError for a kind of detail that is not known here."""
+    body = _body(detail)
+    note = f'<p class="note">{escape(detail.note)}</p>' if detail.note else ""
+    return f"<section><h2>{escape(detail.title)}</h2>{note}{body}</section>"
+
+
+def _body(detail: Detail) -> str:
+    match detail:
+        case Table():
+            return table(detail.columns, detail.rows, detail.shares)
+        case Matrix():
+            return _matrix(detail)
+        case Chart():
+            return drawn(detail)
+        case Passages():
+            return "".join(_passage(item) for item in detail.items)
+        case Pairs():
+            return "".join(_pair(item) for item in detail.items)
+    raise TypeError(f"no way to draw a {type(detail).__name__}")
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[Cell]], shares: Iterable[str] = ()) -> str:
+    """Cells as a table; the columns in `shares` in percent."""
+    names, percent = list(columns), set(shares)
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(_cell(cell, name in percent) for name, cell in zip(names, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(cell: Cell, percent: bool) -> str:
+    if cell is None:
+        return '<td class="number quiet">–</td>'
+    if isinstance(cell, str):
+        return f"<td>{escape(cut(cell))}</td>"
+    if percent:
+        return f'<td class="number">{100 * cell:.1f} %</td>'
+    return f'<td class="number">{cell:,}</td>' if isinstance(cell, int) else f'<td class="number">{cell:.4g}</td>'
+
+
+def _matrix(detail: Matrix) -> str:
+    head = "".join(f'<th class="slanted"><span>{escape(label)}</span></th>' for label in detail.labels)
+    rows = []
+    for label, counts in zip(detail.labels, detail.counts, strict=True):
+        whole = sum(counts) or 1
+        cells = "".join(
+            f'<td class="number {"hit" if label == other else "miss"}" style="--share:{count / whole:.3f}" '
+            f'title="{escape(label)} answered as {escape(other)}: {count:,} of {sum(counts):,}">{count:,}</td>'
+            for other, count in zip(detail.labels, counts, strict=True)
+        )
+        rows.append(f"<tr><th>{escape(label)}</th>{cells}</tr>")
+    return f'<div class="scroll"><table class="matrix"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _passage(item: Passage) -> str:
+    head = f"<p><strong>{escape(cut(item.head))}</strong></p>" if item.head else ""
+    return f'<div class="item">{head}<p class="text">{marked(item.text, item.marks)}</p></div>'
+
+
+def marked(text: str, marks: Iterable[Mark]) -> str:
+    """The text with its marks; where marks overlap, each is shown from where the one before it ends."""
+    found, at = [], 0
+    for mark in sorted(marks, key=lambda one: (one.start, one.end)):
+        start = max(mark.start, at)
+        found.append(escape(text[at:start]))
+        label = escape(f"{mark.label} {mark.kind}".strip())
+        # Of a mark wholly inside the one before it nothing is left but its label.
+        found.append(f'<mark class="{mark.kind}">{escape(text[start : mark.end])}<small>{label}</small></mark>')
+        at = max(at, mark.end)
+    return "".join(found) + escape(cut(text[at:]))
+
+
+def _pair(item: Pair) -> str:
+    right = item.right[0] if item.right else ""
+    others = "".join(f'<p class="text quiet">or: {escape(cut(text))}</p>' for text in item.right[1:4])
+    note = f'<p class="quiet">{escape(item.note)}</p>' if item.note else ""
+    said, gold = differences(cut(right), cut(item.answered))
+    return (
+        f'<div class="item"><p class="text asked">{escape(cut(item.asked))}</p>{note}<div class="sides">'
+        f'<div><h3>right</h3><p class="text">{said}</p>{others}</div>'
+        f'<div><h3>answered</h3><p class="text">{gold or "<em>nothing</em>"}</p></div></div></div>'
+    )
+
+
+def differences(one: str, other: str) -> tuple[str, str]:
+    """Both texts as HTML, with the words that the other lacks marked."""
+    a, b = (re.findall(r"\s+|\w+|[^\w\s]", text) for text in (one, other))
+    left, right = [], []
+    for kind, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        here, there = escape("".join(a[i:j])), escape("".join(b[k:m]))
+        left.append(here if kind == "equal" or not here.strip() else f"<del>{here}</del>")
+        right.append(there if kind == "equal" or not there.strip() else f"<ins>{there}</ins>")
+    return "".join(left), "".join(right)
+
+
+def cut(text: str) -> str:
+    """The text, or its beginning with what is left out said."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} characters more)"

@@ -1,0 +1,187 @@
+"""The page of a measurement: every task's, from answers alone, self-contained and faithful."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nlpipe import measured, reporting, slices
+from nlpipe.data import Split
+from nlpipe.details import Chart, Line, Mark
+from nlpipe.errors import DataError
+from nlpipe.evaluation import evaluate
+from nlpipe.metrics import Metric
+from nlpipe.plugins import Plugins
+from nlpipe.report.charts import drawn
+from nlpipe.report.drawing import differences, marked
+from nlpipe.results import Answer, Entities, Label, Similarity, Span, Text
+from nlpipe.rows import to_record
+from nlpipe.task import Task
+
+PLUGINS = Plugins.discover()
+VOID = {"meta", "link", "br", "hr", "img", "input", "path", "circle", "polyline"}
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that is not closed, and keeps what a reader sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        assert not [value for name, value in attrs if name in {"src", "href"} and not str(value).startswith("#")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in {"style", "script"}:
+            self.text.append(data)
+
+
+def read(page: str) -> str:
+    parser = Balanced()
+    parser.feed(page)
+    assert not parser.open
+    return " ".join(" ".join(parser.text).split())
+
+
+def label(said: str, sure: float) -> Label:
+    return Label(said, sure, {said: sure, "other": 1 - sure}, (said,))
+
+
+def answered(name: str) -> tuple[Task[Any, Any, Any, Any], Sequence[Any], Sequence[Any]]:
+    """A task, answers and rows: some right and some not."""
+    kind = PLUGINS.task(name)
+
+    def example(**cells: Any) -> Any:
+        return to_record(cells, kind.Example)
+
+    if name == "classification":
+        rows = [example(text=f"text <b>{at}</b>", label="ab"[at % 2]) for at in range(40)]
+        return kind(("a", "b")), [label("a", 0.5 + at / 100) for at in range(40)], rows
+    if name == "ner":
+        rows = [example(text="Ada in Rome", spans=[{"start": 0, "end": 3, "label": "person"}])] * 12
+        spans = (Span(0, 3, "person"), Span(7, 11, "place"))
+        return kind(("O", "B-person", "I-person")), [Entities(spans)] * 12, rows
+    if name == "qa":
+        rows = [example(question="Who?", context="It was Ada.", answers={"text": ["Ada"], "answer_start": [7]})] * 12
+        return kind(()), [Answer("It", 0, 2), *[Answer("Ada", 7, 10)] * 11], rows
+    if name == "similarity":
+        rows = [example(text_a="a", text_b="b", score=float(at)) for at in range(12)]
+        return kind(()), [Similarity(at / 12, "cosine") for at in range(12)], rows
+    if name == "translation":
+        rows = [example(source=f"eins zwei {at}", target=f"one two {at}") for at in range(12)]
+        return kind(()), [Text(f"one too {at}", True, None) for at in range(12)], rows
+    raise AssertionError(name)
+
+
+def split(rows: Sequence[Any], **columns: Any) -> Split:
+    frame = pd.DataFrame([row.model_dump() for row in rows])
+    for column, values in columns.items():
+        frame[column] = values
+    return Split("test", "rows.jsonl", list(rows), frame, list(range(1, len(rows) + 1)))
+
+
+@pytest.mark.parametrize("name", ["classification", "ner", "qa", "similarity", "translation"])
+def test_a_page_stands_by_itself_and_shows_what_went_wrong(name: str, tmp_path: Path) -> None:
+    task, results, rows = answered(name)
+    part = split(rows)
+    scores = evaluate(task, results, rows, bootstrap=50)
+    reporting.keep(tmp_path, task, part, scores, results)
+    page = reporting.page(tmp_path, task, part, scores, results, title=name).read_text(encoding="utf-8")
+    assert "http" not in page
+    seen = read(page)
+    for metric, value in scores.scores.items():
+        assert metric in seen
+        assert f"{value:.4f}" in seen
+    wrong = {"classification": "text <b>39</b>", "ner": "place wrong", "qa": "Ada", "similarity": "out of place"}
+    assert wrong.get(name, "too") in seen
+
+
+def test_details_of_labels_are_the_numbers_of_scikit_learn() -> None:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    task, results, rows = answered("classification")
+    by_label = next(detail for detail in task.details(results, rows) if detail.title == "Label by label")
+    gold, said = [row.label for row in rows], [result.label for result in results]
+    expected = precision_recall_fscore_support(gold, said, labels=["a", "b"], zero_division=0)
+    found = {row[0]: row for row in by_label.rows}  # type: ignore[attr-defined]
+    assert found["a"][3:] == pytest.approx([expected[at][0] for at in range(3)])
+    assert found["b"][2:4] == (0, None)  # never answered: no precision
+
+
+def test_calibration_error_by_hand() -> None:
+    """Twenty answers at 0.75, fifteen right: calibrated. Twenty at 0.95, ten right: 0.45 off. On the whole 0.225."""
+    kind = PLUGINS.task("classification")
+    rows = [kind.Example(text=str(at), label="a") for at in range(40)]
+    results = [label("a" if at < 15 else "b", 0.75) for at in range(20)]
+    results += [label("a" if at < 10 else "b", 0.95) for at in range(20)]
+    chart = next(detail for detail in kind(("a", "b")).details(results, rows) if isinstance(detail, Chart))
+    assert "error 0.225" in chart.note
+    assert chart.lines[0].points == ((pytest.approx(0.75), 0.75), (pytest.approx(0.95), 0.5))
+
+
+def test_overlapping_marks_lose_no_text() -> None:
+    marks = [Mark(0, 5, "x", "right"), Mark(3, 8, "y", "wrong"), Mark(4, 5, "z", "missed")]
+    shown = re.sub(r"<small>.*?</small>|<[^>]+>", "", marked("abcdefghij", marks))
+    assert shown == "abcdefghij"
+
+
+def test_differences_mark_what_the_other_lacks() -> None:
+    left, right = differences("the cat <sat>", "the dog sat")
+    assert "<del>cat</del>" in left
+    assert "<ins>dog</ins>" in right
+    assert "&lt;" in left
+
+
+@pytest.mark.parametrize("points", [((0.0, 1.0),), ((1.0, float("nan")), (2.0, 3.0)), ((1e-9, 5.0), (1e9, 5.0))])
+def test_a_chart_is_drawn_of_any_points(points: tuple[tuple[float, float], ...]) -> None:
+    assert "nan" not in drawn(Chart("t", "", "x", "y", (Line("l", points),)))
+
+
+MEAN = Metric("mean", "mean|test", lambda results, examples: np.array(results), lambda rows: float(rows.mean()))
+
+
+def test_slices_by_column_length_label_and_comparison() -> None:
+    frame = pd.DataFrame({"stars": [1, 5] * 40, "source": ["web"] * 60 + ["app"] * 20})
+    texts, strata = ["w " * (at + 1) for at in range(80)], ["a"] * 40 + ["b"] * 40
+    chosen = slices.masks(["source", "length", "label", "stars > 3 and source == web"], frame, texts, strata)
+    assert int(chosen["source = web"].sum()) == 60
+    assert int(chosen["label = a"].sum()) == 40
+    assert int(chosen["stars > 3 and source == web"].sum()) == 30
+    quarters = [mask for name, mask in chosen.items() if name.endswith("words")]
+    assert len(quarters) == 4
+    assert np.array(quarters).sum(axis=0).tolist() == [1] * 80  # each row in one of them
+    rows = np.array([0.0] * 20 + [1.0] * 60).reshape(-1, 1)
+    found = slices.sliced(MEAN, rows, chosen, resamples=100, draw=np.random.default_rng(1))
+    assert found[0].name == "1 to 19 words"
+    assert (found[0].n, found[0].score, found[0].difference, found[0].sure) == (19, 0.0, -0.75, True)
+
+
+@pytest.mark.parametrize("wanted", ["sorce", "stars >", "stars.mean() > 1", "__import__('os') == 1"])
+def test_a_slice_that_is_none_is_refused_with_the_nearest_column(wanted: str) -> None:
+    frame = pd.DataFrame({"stars": [1, 5], "source": ["web", "app"]})
+    with pytest.raises(DataError, match=r"evaluate\.slices"):
+        slices.masks([wanted], frame, ["a", "b"], [None, None])
+
+
+def test_slices_are_kept_with_the_scores(tmp_path: Path) -> None:
+    task, results, rows = answered("classification")
+    part = split(rows, source=["web", "app"] * 20)
+    scores = evaluate(task, results, rows, bootstrap=0)
+    reporting.keep(tmp_path, task, part, scores, results)
+    names = {one.name for one in measured.slices(tmp_path)["accuracy"]}
+    assert {"source = web", "source = app", "label = a", "label = b"} <= names
