@@ -22,7 +22,7 @@ CONFUSED = 25  # labels that a matrix can show; of more, the pairs most often co
 def details(
     results: Sequence[Label], examples: Sequence[Labelled], *, multi: bool, threshold: float | None
 ) -> Iterator[Detail]:
-    """All of it; `multi` where a row has any number of labels, `threshold` the one in use, None if each label has one."""
+    """All of it; `multi` where a row has any number of labels; `threshold` is None where each label has its own."""
     yield _per_label(results, examples)
     if not multi:
         yield from _confusions(results, examples)
