@@ -174,6 +174,9 @@ def evaluate(
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="With --predictions: one of the task's.")
     ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", metavar="NAME", help="A further score; docs/evaluation.md has them.")
+    ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals; 0: none.")] = 1000,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Keep scores and answers here, for `nlpipe compare`.")
@@ -195,7 +198,7 @@ def evaluate(
         from nlpipe.running import evaluate_model
 
         pipe = _pipeline(str(model), task, offline)
-        scores = evaluate_model(pipe, source, ours, bootstrap=bootstrap, output=output)
+        scores = evaluate_model(pipe, source, ours, metrics=metric or (), bootstrap=bootstrap, output=output)
     else:
         if task is None:
             raise DataError("--predictions needs --task NAME, one of `nlpipe tasks`")
@@ -210,6 +213,7 @@ def evaluate(
             ours,
             format=predictions_format,
             options=options,
+            metrics=metric or (),
             bootstrap=bootstrap,
             output=output,
             plugins=_plugins(),
@@ -228,14 +232,15 @@ def compare(
     resamples: Annotated[int, typer.Option(min=100, help="Resamples behind intervals and p-values.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Say whether runs differ from the first one by more than chance, on the same rows."""
+    """Say whether runs really differ, on the same rows."""
     from nlpipe import comparing, measured, tables
     from nlpipe.errors import UnsupportedError
 
     if len(runs) < 2:
         raise UnsupportedError("one run alone cannot be compared: name two folders or more, the base first")
     base, *others = [measured.read(path) for path in runs]
-    metrics = {metric.name: metric for metric in _plugins().task(base.task).metrics}
+    kind = _plugins().task(base.task)
+    metrics = {metric.name: metric for metric in (*kind.metrics, *kind.further)}
     found = comparing.compare(base, others, metrics, resamples=resamples)
     if as_json:
         typer.echo(json.dumps([comparison.to_dict() for comparison in found]))

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nlpipe import metrics_evaluate
 from nlpipe.batching import rng
-from nlpipe.errors import DataError
+from nlpipe.errors import DataError, UnsupportedError, suggest
+from nlpipe.metrics import Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nlpipe.metrics import Metric
+    from nlpipe.metrics_evaluate import Foreign
     from nlpipe.task import Task
 
 
@@ -46,31 +48,58 @@ def evaluate(
     examples: Sequence[Any],
     *,
     train: Sequence[Any] = (),
+    metrics: Sequence[str] = (),
     bootstrap: int = 1000,
     seed: int = 13,
 ) -> Scores:
     """The task's metrics of `results` against `examples`; baselines where there are training rows.
 
-    Raises DataError where there is nothing to score.
+    `metrics` names further ones (`chosen`). Raises DataError where there is nothing to score.
     """
     if not examples:
         raise DataError("there are no rows to score")
-    statistics = {metric: metric.rows(results, examples) for metric in task.metrics}
+    named = chosen(type(task), metrics)
+    measured = (*task.metrics, *(one if isinstance(one, Metric) else one.of(task) for one in named))
+    statistics = {metric: metric.rows(results, examples) for metric in measured}
     answers = task.baselines(train, examples) if train else {}
     return Scores(
         task=task.name,
         n=len(examples),
         scores={metric.name: float(metric.value(rows)) for metric, rows in statistics.items()},
         intervals=intervals(statistics, bootstrap, seed) if bootstrap else {},
-        signatures={metric.name: metric.signature for metric in task.metrics},
-        baselines={name: quick(task, trivial, examples) for name, trivial in answers.items()},
+        signatures={metric.name: metric.signature for metric in measured},
+        baselines={name: _scores(measured, trivial, examples) for name, trivial in answers.items()},
         statistics={metric.name: rows for metric, rows in statistics.items()},
     )
 
 
+def chosen(kind: type[Task[Any, Any, Any, Any]], names: Sequence[str]) -> tuple[Metric | Foreign, ...]:
+    """Metrics by name: the task's further ones, or one of the library `evaluate` as `evaluate:NAME` or a path to it.
+
+    Those that are always measured are left out. Raises UnsupportedError with the names there are.
+    """
+    usual, further = ({metric.name: metric for metric in some} for some in (kind.metrics, kind.further))
+    found: list[Metric | Foreign] = []
+    for name in dict.fromkeys(names):
+        if name in further:
+            found.append(further[name])
+        elif metrics_evaluate.named(name):
+            found.append(metrics_evaluate.load(name))
+        elif name not in usual:
+            raise UnsupportedError(
+                f"unknown metric {name!r} for {kind.name}; {suggest(name, [*usual, *further])}. Those of the library "
+                "evaluate are named evaluate:NAME, or by the path of a folder with one"
+            )
+    return tuple(found)
+
+
 def quick(task: Task[Any, Any, Any, Any], results: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
     """The scores alone, as evaluation during training needs them."""
-    return {metric.name: metric.score(results, examples) for metric in task.metrics}
+    return _scores(task.metrics, results, examples)
+
+
+def _scores(metrics: Sequence[Metric], results: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
+    return {metric.name: metric.score(results, examples) for metric in metrics}
 
 
 def intervals(statistics: Mapping[Metric, Any], resamples: int, seed: int) -> dict[str, tuple[float, float]]:

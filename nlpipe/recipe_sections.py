@@ -198,6 +198,8 @@ class EvaluateSection(Section):
     """the rows to score; null: test where there is one, else validation"""
     bootstrap: Size = 1000
     """resamples behind each confidence interval; 0: no intervals"""
+    metrics: tuple[Name, ...] = ()
+    """further scores, beside the task's own: names, or evaluate:NAME and paths of the library evaluate"""
     slices: tuple[Name, ...] | None = None
     """parts of the rows to score too: columns, `length`, `label`, or expressions such as `stars > 3`; null: what offers
     itself"""

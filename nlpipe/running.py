@@ -107,21 +107,24 @@ def evaluate_model(
     source: Any,
     columns: Mapping[str, str] | None = None,
     *,
+    metrics: Sequence[str] = (),
     bootstrap: int = 1000,
     output: Path | None = None,
 ) -> Scores:
     """The scores of a loaded pipeline on labelled rows: a file, a DataFrame, or whatever `data:` takes.
 
-    With `output`, a new folder, the scores and answers are kept there, as in a run's folder: `nlpipe compare` reads
-    them. Raises DataError for rows that do not fit, with their numbers, ArtifactError for a folder in use.
+    `metrics` names further ones (`evaluation.chosen`). With `output`, a new folder, the scores and answers are kept
+    there, as in a run's folder: `nlpipe compare` reads them. Raises DataError for rows that do not fit, with their
+    numbers, ArtifactError for a folder in use.
     """
     if output is not None:
         measured.claim(output)
+    evaluation.chosen(type(pipe.task), metrics)
     split = _test_split(type(pipe.task), source, columns, pipe.plugins)
     preparing.golds(pipe.task, pipe.objective, split)
     pipe = _over(pipe, split)
     results = [result for result in pipe.map(map(pipe.task.given, split.examples)) if result is not None]
-    scores = evaluation.evaluate(pipe.task, results, split.examples, bootstrap=bootstrap)
+    scores = evaluation.evaluate(pipe.task, results, split.examples, metrics=metrics, bootstrap=bootstrap)
     if output is not None:
         _keep(output, pipe.task, split, scores, results)
     return scores
@@ -135,6 +138,7 @@ def evaluate_predictions(
     *,
     format: str | None = None,
     options: Mapping[str, Any] | None = None,
+    metrics: Sequence[str] = (),
     bootstrap: int = 1000,
     output: Path | None = None,
     plugins: Plugins | None = None,
@@ -152,7 +156,7 @@ def evaluate_predictions(
     asked = kind((), options_of(task, options or {}, registry.tasks))
     split = _test_split(kind, source, columns, registry)
     results = predictions.read(asked, answers, split, format)
-    scores = evaluation.evaluate(asked, results, split.examples, bootstrap=bootstrap)
+    scores = evaluation.evaluate(asked, results, split.examples, metrics=metrics, bootstrap=bootstrap)
     if output is not None:
         _keep(output, asked, split, scores, results)
     return scores
@@ -191,6 +195,7 @@ class _Session:
         self.recipe, self.options, self.plugins = recipe, options, plugins
         self.offline, self.listeners = offline, listeners
         self.kind = plugins.task(recipe.task.name)
+        evaluation.chosen(self.kind, recipe.evaluate.metrics)  # a name that is none is said now, not after training
         self.seed = recipe.train.seed if recipe.train else DEFAULT_SEED
         self.directory = RunDirectory(Path(recipe.output.dir).expanduser())
         self.started = time.perf_counter()
@@ -414,6 +419,7 @@ class _Session:
                 results,
                 examples,
                 train=splits["train"].examples if "train" in splits else (),
+                metrics=self.recipe.evaluate.metrics,
                 bootstrap=self.recipe.evaluate.bootstrap,
                 seed=self.seed,
             )

@@ -84,7 +84,8 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     One task has one Input, one Result and one list of metrics. `metrics[0]` decides which weights are best.
     An instance is configured: `labels` are the names in the order of the model's outputs (empty for a
     task without labels), `options` the task's settings; `call_options` names those of them that a single call may
-    replace. `formats` are the files of the task's own kind, by the name that a recipe gives as `format`.
+    replace. `formats` are the files of the task's own kind, by the name that a recipe gives as `format`. `further` are
+    metrics that are computed where a recipe (`evaluate.metrics`) or a call names them.
     """
 
     name: ClassVar[str]
@@ -95,6 +96,7 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     Item: ClassVar[type[Record] | None] = None  # of the collection that inputs are answered from, if there is one
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     metrics: ClassVar[tuple[Metric, ...]]
+    further: ClassVar[tuple[Metric, ...]] = ()
     formats: ClassVar[Mapping[str, Format]] = {}
     call_options: ClassVar[frozenset[str]] = frozenset()
 
@@ -197,6 +199,13 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
         Raises DataError for an answer that cannot be one to this example.
         """
         return cells
+
+    def plain(self, result: ResultT, example: ExampleT) -> tuple[Any, Any]:
+        """An answer and what is right, as metrics of other libraries take them: names, numbers, texts or lists of tags.
+
+        Of several right texts a list. Raises UnsupportedError where the task has no such form, as by default.
+        """
+        raise UnsupportedError(f"answers of {self.name} have no form that metrics of other libraries take")
 
     @classmethod
     def stratum(cls, example: ExampleT) -> str | None:

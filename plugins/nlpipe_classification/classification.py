@@ -21,7 +21,7 @@ from nlpipe.task import Family, Task
 from nlpipe_classification.details import details
 from nlpipe_classification.examples import Labelled, Question
 from nlpipe_classification.options import HEARD, Settings
-from nlpipe_classification.scores import ACCURACY, MACRO_F1, MCC
+from nlpipe_classification.scores import ACCURACY, BRIER, ECE, MACRO_F1, MCC, MICRO_F1, WEIGHTED_F1
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +37,7 @@ class Classification(Task[Question, Labelled, Label, Settings]):
     Result = Label
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1, MCC)
+    further: ClassVar[tuple[Metric, ...]] = (MICRO_F1, WEIGHTED_F1, ECE, BRIER)
     call_options: ClassVar[frozenset[str]] = frozenset(
         {"labels", "multi_label", "threshold", "thresholds", "windows", *HEARD}
     )
@@ -203,6 +204,12 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         """Label by label, confusions, calibration, thresholds, the most confident errors."""
         one = None if self.options.thresholds else self.options.threshold
         return details(results, examples, multi=self.options.multi_label, threshold=one)
+
+    def plain(self, result: Label, example: Labelled) -> tuple[Any, Any]:
+        """The labels' names; of several each as a list."""
+        if self.options.multi_label:
+            return list(result.labels), list(example.names)
+        return result.label or "", example.names[0] if example.names else ""
 
     @classmethod
     def stratum(cls, example: Labelled) -> str:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nlpipe.details import SHOWN, Chart, Detail, Line, Matrix, Pair, Pairs, Table
-from nlpipe_classification.scores import indicators
+from nlpipe_classification.scores import BINS, indicators
 
 if TYPE_CHECKING:
     from nlpipe.results import Label
     from nlpipe_classification.examples import Labelled
 
-BINS = 10  # of equal width, as Guo et al. 2017 ("On Calibration of Modern Neural Networks") draw them with 10 to 15
 CONFUSED = 25  # labels that a matrix can show; of more, the pairs most often confused are listed
 
 

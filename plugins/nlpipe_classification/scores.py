@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
 
 if TYPE_CHECKING:
@@ -64,6 +65,67 @@ def mcc(rows: NDArray[Any]) -> float:
     return float((gold * answered).sum() / spread) if spread else 0.0
 
 
+def micro_f1(rows: NDArray[Any]) -> float:
+    """2 tp / (2 tp + fp + fn) over all decisions together; nan for none."""
+    gold, answered = _halves(rows)
+    there = gold.sum() + answered.sum()
+    return float(2 * (gold * answered).sum() / there) if there else float("nan")
+
+
+def weighted_f1(rows: NDArray[Any]) -> float:
+    """The mean over labels of F1, each as often as it is right; nan where none ever is."""
+    gold, answered = _halves(rows)
+    hits, right, said = (gold * answered).sum(axis=0), gold.sum(axis=0), answered.sum(axis=0)
+    there = right > 0
+    return (
+        float(np.average(2 * hits[there] / (right + said)[there], weights=right[there]))
+        if there.any()
+        else float("nan")
+    )
+
+
+def certainties(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
+    """[n, 2]: the probability of the answer, and 1 where it is right. Raises DataError for answers without one."""
+    pairs = []
+    for result, example in zip(results, examples, strict=True):
+        if result.score is None:
+            raise DataError("an answer has no probability (score), so that calibration cannot be measured")
+        pairs.append((result.score, float(set(result.labels) == set(example.names))))
+    return np.array(pairs, dtype=float).reshape(-1, 2)
+
+
+BINS = 10  # of equal width, as Guo et al. 2017 ("On Calibration of Modern Neural Networks") draw them with 10 to 15
+
+
+def ece(rows: NDArray[Any]) -> float:
+    """Expected calibration error (Naeini et al. 2015): the bins' gaps of certainty and accuracy, by their rows."""
+    chances, held = rows[:, 0], rows[:, 1]
+    places = np.clip((chances * BINS).astype(int), 0, BINS - 1)
+    sums = [np.bincount(places, weights=values, minlength=BINS) for values in (chances, held)]
+    return float(np.abs(sums[0] - sums[1]).sum() / len(rows)) if len(rows) else float("nan")
+
+
+def distances(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
+    """[n, 1]: the squared distance of all probabilities from the right ones. Raises DataError without them."""
+    found = []
+    for result, example in zip(results, examples, strict=True):
+        if not result.scores:
+            raise DataError("an answer has no probabilities (scores), so that the Brier score cannot be computed")
+        names = {*result.scores, *example.names}
+        found.append(sum((result.scores.get(name, 0.0) - (name in example.names)) ** 2 for name in names))
+    return np.array(found, dtype=float).reshape(-1, 1)
+
+
+def mean(rows: NDArray[Any]) -> float:
+    """The mean over rows; nan for none."""
+    return float(rows.mean()) if len(rows) else float("nan")
+
+
 ACCURACY = Metric("accuracy", "accuracy|exact|nlpipe:1", indicators, accuracy)
 MACRO_F1 = Metric("macro_f1", "f1|macro|present-labels|nlpipe:1", indicators, macro_f1)
 MCC = Metric("mcc", "mcc|R_K|nlpipe:1", indicators, mcc)
+MICRO_F1 = Metric("micro_f1", "f1|micro|nlpipe:1", indicators, micro_f1)
+WEIGHTED_F1 = Metric("weighted_f1", "f1|weighted|nlpipe:1", indicators, weighted_f1)
+ECE = Metric("ece", f"ece|answer|bins:{BINS},equal-width|nlpipe:1", certainties, ece, "minimize", perfect=0.0)
+# Brier 1950: the sum over all labels, 0 to 2; scikit-learn's brier_score_loss of two labels is half of it.
+BRIER = Metric("brier", "brier|all-labels|nlpipe:1", distances, mean, "minimize", perfect=0.0)

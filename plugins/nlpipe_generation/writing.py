@@ -140,6 +140,10 @@ class Writing(Task[Given, Written, Text, Settings]):
         ((text, _),) = Counter(example.completion or "" for example in train).most_common(1)
         return {"commonest": [Text(text, True, None)] * len(examples)}
 
+    def plain(self, result: Text, example: Written) -> tuple[str, list[str]]:
+        """The text, and all that are right."""
+        return result.text, [example.completion or ""]
+
     def details(self, results: Sequence[Text], examples: Sequence[Written]) -> Iterable[Detail]:
         """Lengths, and the texts least like the right ones."""
         return written(CHRF, results, examples, _asked, lambda e: (e.completion or "",))

@@ -20,8 +20,8 @@ from nlpipe_ner.columns import CONLL
 from nlpipe_ner.decoding import Automaton
 from nlpipe_ner.details import details
 from nlpipe_ner.examples import Marked, PlainText, TaggedText, problems, tagged
-from nlpipe_ner.schemes import OUTSIDE, Scheme, detect, faults, parse, read, write
-from nlpipe_ner.scores import F1, PRECISION, RECALL
+from nlpipe_ner.schemes import OUTSIDE, Chunk, Scheme, detect, faults, parse, read, write
+from nlpipe_ner.scores import BORDERS_F1, F1, PRECISION, RECALL
 
 _SCHEMES: dict[str, Scheme] = {"bio": "iob2", "iob2": "iob2", "iob1": "iob1", "iobes": "iobes", "bilou": "iobes"}
 
@@ -52,6 +52,7 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
     Result = Entities
     Options = EntityOptions
     metrics: ClassVar[tuple[Metric, ...]] = (F1, PRECISION, RECALL)
+    further: ClassVar[tuple[Metric, ...]] = (BORDERS_F1,)
     formats: ClassVar[Mapping[str, Format]] = {"conll": CONLL}
 
     @classmethod
@@ -121,6 +122,10 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
                 seen[example.whole[start:end]][tag] += 1
         usual = {word: min(tags.items(), key=lambda item: (-item[1], item[0]))[0] for word, tags in seen.items()}
         return {"usual tag of each word": [_looked_up(example, usual) for example in examples]}
+
+    def plain(self, result: Entities, example: TaggedText) -> tuple[list[str], list[str]]:
+        """A tag per word, in IOB2: what seqeval takes. Entities that cut words are widened to them."""
+        return [*_tags(result, example)], write(example.chunks[0], len(example.words))
 
     def details(self, results: Sequence[Entities], examples: Sequence[TaggedText]) -> Iterable[Detail]:
         """Scores by type, kinds of errors, and the texts with most of them."""
@@ -220,3 +225,11 @@ def _widened(examples: Sequence[TaggedText]) -> str:
         f"{len(wide)} gold spans end within a word; whole words are learnt, and the spans are scored as they are. The "
         f"first: {example.whole[start:end]!r} ({label})"
     )
+
+
+def _tags(result: Entities, example: TaggedText) -> list[str]:
+    touched = (
+        ([at for at, (start, end) in enumerate(example.words) if start < span.end and end > span.start], span.label)
+        for span in result.spans
+    )
+    return write([Chunk(at[0], at[-1] + 1, label) for at, label in touched if at], len(example.words))

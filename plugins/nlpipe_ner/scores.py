@@ -32,6 +32,16 @@ def counts(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Count
     return rows
 
 
+def borders(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Counts:
+    """[n, 3]: the same for offsets alone, whatever the type."""
+    rows = np.zeros((len(examples), 3))
+    for at, (result, example) in enumerate(zip(results, examples, strict=True)):
+        right = {(start, end) for start, end, _ in example.entities}
+        said = {(span.start, span.end) for span in result.spans}
+        rows[at] = len(right & said), len(said - right), len(right - said)
+    return rows
+
+
 def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else 0.0
 
@@ -57,3 +67,4 @@ def f1(rows: Counts) -> float:
 F1 = Metric("f1", "f1|entity|strict|micro|nlpipe:1", counts, f1)
 PRECISION = Metric("precision", "precision|entity|strict|micro|nlpipe:1", counts, precision)
 RECALL = Metric("recall", "recall|entity|strict|micro|nlpipe:1", counts, recall)
+BORDERS_F1 = Metric("borders_f1", "f1|entity|borders|micro|nlpipe:1", borders, f1)

@@ -140,6 +140,10 @@ class Pairs(Task[Pair, ScoredPair, Similarity, PairOptions]):
         """The cosine of the two texts' counts of words."""
         return {"words in common": [Similarity(_in_common(row.text_a, row.text_b), "words") for row in examples]}
 
+    def plain(self, result: Similarity, example: ScoredPair) -> tuple[float, float]:
+        """Two numbers."""
+        return result.similarity, float("nan") if example.score is None else example.score
+
     def details(self, results: Sequence[Similarity], examples: Sequence[ScoredPair]) -> Iterable[Detail]:
         """Similarity over score, and the pairs most out of place."""
         return pair_details(results, examples)

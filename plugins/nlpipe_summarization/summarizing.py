@@ -106,6 +106,10 @@ class Summarization(Task[Given, Summarized, Text, Settings]):
         k = min((count for count, times in counts.items() if times == max(counts.values())), default=1)
         return {f"lead-{k}": [Text("".join(sentences(e.document)[:k]).strip(), True, None) for e in examples]}
 
+    def plain(self, result: Text, example: Summarized) -> tuple[str, list[str]]:
+        """The text, and all that are right."""
+        return result.text, list(example.references)
+
     def details(self, results: Sequence[Text], examples: Sequence[Summarized]) -> Iterable[Detail]:
         """Lengths, and the summaries least like the right ones."""
         return written(ROUGE_L, results, examples, lambda e: str(e.document), lambda e: e.references)

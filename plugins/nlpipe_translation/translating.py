@@ -113,6 +113,10 @@ class Translation(Task[Given, Translated, Text, Settings]):
         """The source as it is: names and numbers are the same in many languages."""
         return {"source": [Text(example.source, True, None) for example in examples]}
 
+    def plain(self, result: Text, example: Translated) -> tuple[str, list[str]]:
+        """The text, and all that are right."""
+        return result.text, [example.target or ""]
+
     def details(self, results: Sequence[Text], examples: Sequence[Translated]) -> Iterable[Detail]:
         """Lengths, and the translations least like the right ones."""
         return written(CHRF, results, examples, lambda e: str(e.source), lambda e: (e.target or "",))

@@ -46,6 +46,7 @@ DOORS = {
     "datasets": {
         "data": "data sets are one form of data among others",
         "hub": "the same door, where they come from the Hub",
+        "metrics_evaluate": "a metric of evaluate declares its features with it",
     },
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
     "accelerate": {"train": "one loop, one user"},
