@@ -412,7 +412,7 @@ def data_check(
 
 @plugin_app.command("list")
 def plugin_list(as_json: Json = False) -> None:
-    """Every plugin found: its version, tasks and load time, and what went wrong."""
+    """Every plugin found: what it brings, what loading it costs, and what is wrong with it."""
     from nlpipe import tables
 
     records = _plugins().records
@@ -424,17 +424,77 @@ def plugin_list(as_json: Json = False) -> None:
 
 @plugin_app.command("info")
 def plugin_info(
-    name: Annotated[str, typer.Argument(help="A plugin's name, as `plugin list` has it.")],
+    name: Annotated[str, typer.Argument(help="A plugin's name, as `plugin list` has it.")], as_json: Json = False
 ) -> None:
     """All there is to know of one plugin."""
     from nlpipe import tables
     from nlpipe.errors import PluginError, suggest
 
-    records = {record.name: record for record in _plugins().records}
+    plugins = _plugins()
+    records = {record.name: record for record in plugins.records}
     if name not in records:
         raise PluginError(f"no plugin is called {name!r}; {suggest(name, records)}")
-    found = records[name].to_dict()
-    tables.show(tables.rows("", ({"what": key, "found": value} for key, value in found.items())))
+    record = records[name]
+    if as_json:
+        typer.echo(json.dumps(record.to_dict()))
+    else:
+        tables.show(
+            tables.plugin(record, {task: plugins.tasks[task] for task in record.tasks if task in plugins.tasks})
+        )
+
+
+@plugin_app.command("new")
+def plugin_new(
+    name: Annotated[str, typer.Argument(help="What the plugin and its task are called, such as keyphrases.")],
+    objective: Annotated[bool, typer.Option("--objective", help="A new way of asking a model, and a task.")] = False,
+    dataset: Annotated[bool, typer.Option("--dataset", help="A reader of data that nlpipe does not know.")] = False,
+    listener: Annotated[bool, typer.Option("--listener", help="Something that sees what happens in runs.")] = False,
+    path: Annotated[str | None, typer.Option("--path", metavar="FOLDER", help="Where to; ./NAME by default.")] = None,
+) -> None:
+    """Write a complete package for a plugin: a task with its tests, or one of the other kinds."""
+    from nlpipe import scaffold
+    from nlpipe.errors import PluginError
+
+    asked = {"objective": objective, "dataset": dataset, "listener": listener}
+    kinds = [kind for kind, wanted in asked.items() if wanted]
+    if len(kinds) > 1:
+        raise PluginError(f"--{kinds[0]} or --{kinds[1]}: a new plugin is of one kind; more can be added to it later")
+    folder = Path(path or name).expanduser()
+    kind: Any = kinds[0] if kinds else "task"
+    for file in scaffold.write(name, kind, folder, _plugins()):
+        typer.echo(file)
+    _say(f"\ncd {folder} && pip install -e '.[test]' && pytest\nnlpipe plugin check {folder}")
+
+
+@plugin_app.command("check")
+def plugin_check(
+    what: Annotated[str, typer.Argument(metavar="[PATH|NAME]", help="A plugin's folder, or an installed one.")] = ".",
+    everything: Annotated[bool, typer.Option("--all", help="What is marked slow as well.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Test a plugin: with its own tests in a folder, with nlpipe's kit on its samples where it is installed.
+
+    Exit code 1 if anything fails.
+    """
+    from nlpipe import tables
+    from nlpipe.plugin_check import check
+
+    with ERRORS.status("looking for it") as status:
+        status.stop() if quiet else status.start()
+        report = check(what, _plugins(), everything=everything, watch=lambda now: status.update(f"checking {now}"))
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
+    else:
+        tables.show(tables.checked(report))
+        count = sum(outcome.state == "failed" for outcome in report.outcomes)
+        _say(
+            f"{count} of {len(report.outcomes)} checks failed"
+            if count
+            else f"{len(report.outcomes)} checks: all is well"
+        )
+    if not report.passed:
+        raise typer.Exit(1)
 
 
 def _plugins() -> Any:

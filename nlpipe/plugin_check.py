@@ -174,7 +174,9 @@ def _tests(folder: Path, everything: bool, watch: Watch) -> Iterator[Outcome]:
     if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED):
         last = [text for text in printed.getvalue().splitlines() if text.strip()][-1:]
         if all(outcome.state != "failed" for outcome in seen.outcomes):
-            yield Outcome("tests_run", "pytest", "failed", last[0].strip("= ") if last else f"pytest ended with {status}")
+            yield Outcome(
+                "tests_run", "pytest", "failed", last[0].strip("= ") if last else f"pytest ended with {status}"
+            )
     yield from seen.outcomes
 
 

@@ -167,7 +167,7 @@ class Plugins:
             state="failed" if error else "loaded",
             tasks=tuple(kind.name for kind in kinds),
             families=tuple(dict.fromkeys(str(family) for kind in kinds for family in kind.row())),
-            hooks=() if error else tuple(self._implemented(plugin)),
+            hooks=() if error else tuple(name for name in HOOKS if name in self._implemented(plugin)),
             seconds=time.perf_counter() - start,
             heavy=tuple(name for name in HEAVY if name in sys.modules and name not in before),
             error=line(error) if error else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from nlpipe.checking import Finding
     from nlpipe.comparing import Comparison
     from nlpipe.evaluation import Scores
+    from nlpipe.plugin_check import Report
     from nlpipe.plugins import PluginRecord
 
 # Scores that are not fractions and are printed as they are.
@@ -69,19 +71,64 @@ def shown_rows(found: Sequence[Finding]) -> Text:
 
 
 def plugins(records: Iterable[PluginRecord]) -> Table:
-    """Every plugin found, loaded or not."""
-    table = _table("", "plugin", "distribution", "state", "tasks", "ms", "note")
+    """Every plugin found, loaded or not: where it comes from, what it brings, what it costs and what is wrong."""
+    table = _table("", "plugin", "from", "tasks", "families", "ms", "state", "note")
     for record in records:
-        note = record.error or (f"imports {', '.join(record.heavy)} when loaded" if record.heavy else "")
+        origin = f"{record.source}\n{_near(record.folder)}" if record.folder else record.source
         table.add_row(
             record.name,
-            record.source,
+            origin,
+            "\n".join(record.tasks),
+            "\n".join(record.families),
+            f"{1000 * record.seconds:,.0f}",
             record.state,
-            ", ".join(record.tasks),
-            f"{1000 * record.seconds:.0f}",
-            note,
+            "; ".join(record.notes),
         )
     return table
+
+
+def plugin(record: PluginRecord, tasks: Mapping[str, Any]) -> Table:
+    """All there is to know of one plugin; `tasks` are the classes of those that it brings."""
+    table = _table("", "what", "found")
+    facts = {
+        "plugin": record.name,
+        "from": record.source,
+        "module": record.module,
+        "folder": record.folder or "",
+        "state": record.state,
+        "plugin API": record.api or "not stated",
+        "hooks": ", ".join(record.hooks),
+        "load time": f"{1000 * record.seconds:,.0f} ms",
+    }
+    for key, value in facts.items():
+        table.add_row(key, value)
+    for name, task in tasks.items():
+        table.add_row(f"task {name}", task.summary)
+        for family, kinds in task.row().items():
+            table.add_row("", f"{family}: {', '.join(kind.__name__ for kind in kinds)}")
+    for note in record.notes:
+        table.add_row("note", note)
+    return table
+
+
+def checked(report: Report) -> Table:
+    """What became of each check: its subjects in one line where it passed, a line of its own for each that did not."""
+    marks = {"passed": "✓", "failed": "✗", "skipped": "–"}
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for outcome in report.outcomes:
+        lines.setdefault((outcome.state, outcome.check, outcome.reason), []).append(outcome.on)
+    table = _table(report.plugin, "", "check", "on", "why")
+    for (state, check, reason), subjects in lines.items():
+        table.add_row(marks[state], check, ", ".join(filter(None, subjects)), reason)
+    return table
+
+
+def _near(folder: str) -> str:
+    """A path as short as it can be said: from here, or from home."""
+    for start, sign in ((Path.cwd(), "."), (Path.home(), "~")):
+        if Path(folder).is_relative_to(start):
+            return str(Path(sign) / Path(folder).relative_to(start))
+    return folder
 
 
 def rows(title: str, content: Iterable[Mapping[str, Any]]) -> Table:

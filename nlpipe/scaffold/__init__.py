@@ -54,8 +54,9 @@ def _check_name(name: str, plugins: Plugins) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or keyword.issoftkeyword(name):
         plain = re.sub(r"\W+", "_", name.lower()).strip("_")
         good = re.fullmatch(r"[a-z][a-z0-9_]*", plain) and not keyword.iskeyword(plain)
-        hint = f"; '{plain}' is one" if good and plain != name else ""
-        raise PluginError(f"'{name}' cannot be the name of a task and of a Python module: lower-case letters{hint}")
+        hint = f"; '{plain}' would do" if good and plain != name else ""
+        rule = "lower-case letters, digits and _, and no word that Python keeps for itself"
+        raise PluginError(f"'{name}' cannot be the name of a task and of a Python module: {rule}{hint}")
     if name.startswith("nlpipe"):
         raise PluginError(f"the package will be called nlpipe-{name}; leave 'nlpipe' out of the name")
     for record in plugins.records:

@@ -27,8 +27,9 @@ LAYERS = (
     "train training evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking "
     "event_log inspect",
     "checking",
-    "running reporting data_check doctor grid predicting predictions tables",
-    "cli compat __main__ testing smoke",
+    "running scaffold reporting data_check doctor grid predicting predictions tables",
+    "plugin_check testing smoke",
+    "cli compat __main__",
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer.split()}
 
