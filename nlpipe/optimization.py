@@ -68,6 +68,14 @@ SCHEDULES: Mapping[str, Callable[[float, float, float], float]] = {
 """Shares of the peak, by steps past the warm-up, steps from there to the end, and steps of the warm-up."""
 
 
+def untranslatable(error: BaseException) -> bool:
+    """Whether an exception is torch.compile's, about a model or a machine (without a compiler) that it cannot serve."""
+    from torch._dynamo.exc import TorchDynamoException  # late: half a second that few trainings need
+    from torch._inductor.exc import InductorError
+
+    return isinstance(error, TorchDynamoException | InductorError)
+
+
 def _groups(weights: Mapping[str, nn.Parameter], decay: float, shares: Mapping[str, float]) -> list[dict[str, Any]]:
     """Weight decay for matrices alone: on biases and norms it only pulls towards zero (as BERT was trained)."""
     groups: dict[tuple[bool, float], dict[str, Any]] = {}

@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator
 
 import torch
-import torch._dynamo.exc
-import torch._inductor.exc
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
@@ -27,9 +25,6 @@ from nlpipe.optimizer_state import parameter_names
 from nlpipe.training import Progress, Training
 
 log = logging.getLogger("nlpipe")
-
-# What torch.compile says of a model, or a machine without a compiler, that it cannot serve.
-_UNTRANSLATABLE = (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError)
 
 _BESIDE = "companion/"  # in a checkpoint, what is no weight: no parameter's name has a slash
 
@@ -97,6 +92,7 @@ class _Loop:
         # Accelerate makes the model's forward itself compute in bfloat16, for good; the step says so instead.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.progress = Progress()
+        self.saved: int | None = None  # the step of the last checkpoint
         self.epoch, self.examples = 0, training.first
 
     def _require(self) -> None:
@@ -127,7 +123,8 @@ class _Loop:
                 if self._finished():
                     break
                 if self.t.stop():
-                    yield self._save()
+                    if self.saved != self.progress.step:
+                        yield self._save()
                     yield RunInterrupted(self.progress.step)
                     return
         self._take_best()
@@ -238,7 +235,7 @@ class _Loop:
 
     def _cut_finer(self, step: Step, error: Exception) -> None:
         """After a step that did not fit: at most half as many tokens at once. Raises where that is not possible."""
-        if isinstance(error, _UNTRANSLATABLE):
+        if self.t.settings.compile and optimization.untranslatable(error):
             reason = str(error).strip().splitlines()[0]
             raise UnsupportedError(f"train.compile: torch cannot translate this model here ({reason}); leave it out")
         if not memory.ran_out(error):
@@ -311,6 +308,7 @@ class _Loop:
             keep=() if self.progress.best is None else (self.progress.best,),
             last=self.t.settings.keep,
         )
+        self.saved = self.progress.step
         return Saved(self.progress.step, str(path), "checkpoint")
 
     def _resume(self) -> Iterator[Event]:

@@ -139,7 +139,7 @@ DEFAULTS: dict[str, Any] = {
         "attention": "auto", "dtype": "auto",
     },
     "adapter": {"method": "lora", "r": 8, "alpha": 16.0, "dropout": 0.0, "targets": "auto"},
-    "data": {"train": "t", "validation": None, "test": None, "columns": {}},
+    "data": {"train": "t", "validation": None, "test": None, "columns": {}, "check": "warn"},
     "train": {
         "epochs": 3.0, "steps": None, "batch_size": 32, "tokens_per_batch": None, "micro_batch": "auto",
         "optimizer": "adamw", "learning_rate": None, "warmup": 0.06, "schedule": "linear", "weight_decay": 0.01,
@@ -147,7 +147,7 @@ DEFAULTS: dict[str, Any] = {
         "evaluate_every": None, "checkpoint_every": None, "keep": 2, "best": None, "early_stopping": None,
         "freeze": None, "class_weights": None, "label_smoothing": 0.0, "focal": None,
     },
-    "evaluate": {"split": None, "bootstrap": 1000},
+    "evaluate": {"split": None, "bootstrap": 1000, "slices": None},
     "run": {"device": "auto", "threads": "auto"},
     "output": {"dir": "runs/ner", "weights": "merged"},
 }  # fmt: skip
@@ -391,6 +391,21 @@ PROBLEMS: list[tuple[str, str, str]] = [
     ("train:\n  epochs: 0", "line 5 train.epochs", "must be greater than 0, is 0"),
     ("train: {warmup: 1.5}", "line 4 train.warmup", "must be a share below 1 or a whole number of steps, is 1.5"),
     ("train: {label_smoothing: 1}", "line 4 train.label_smoothing", "must be less than 1, is 1"),
+    (
+        "train: {evaluate_every: 0}",
+        "line 4 train.evaluate_every",
+        "must be a number of steps, or of epochs as '2 epochs'",
+    ),
+    ("train: {checkpoint_every: 0.5}", "line 4 train.checkpoint_every", "or '0.5 epochs', is 0.5"),
+    ("train: {checkpoint_every: 0 epochs}", "line 4 train.checkpoint_every", "or '0.5 epochs', is '0 epochs'"),
+    ("train: {checkpoint_every: true}", "line 4 train.checkpoint_every", "must be a number of steps"),
+    ("train: {evaluate_every: 2 epochs}", "line 4 train.evaluate_every", "does nothing without data.validation"),
+    ("train: {early_stopping: 2}", "line 4 train.early_stopping", "does nothing without data.validation"),
+    ("train: {best: f1}", "line 4 train.best", "does nothing without data.validation"),
+    ("train: {early_stopping: 0}", "line 4 train.early_stopping", "must be at least 1, is 0"),
+    ("train: {early_stopping: {patience: 2, delta: 1}}", "line 4 train.early_stopping.delta", "'min_delta'"),
+    ("train: {precision: fp16}", "line 4 train.precision", "float16 is not offered: T5's"),
+    ("train: {gradient_checkpointing: 1}", "line 4 train.gradient_checkpointing", "must be true or false, is 1"),
     ("train: {focal: 2, label_smoothing: 0.1}", "line 4 train.focal", "stands beside label_smoothing, which"),
     ("train: {schedule: liner}", "line 4 train.schedule", "or 'inverse_sqrt', is 'liner'; did you mean 'linear'?"),
     ("adapter: {method: ia3}", "line 4 adapter.method", "must be 'lora', is 'ia3'"),
@@ -419,6 +434,14 @@ PROBLEMS: list[tuple[str, str, str]] = [
     ("run: {device: '${1x}'}", "line 4 run.device", "'${1x}' is no variable"),
     ("run: {device: 'a${open'}", "line 4 run.device", "'${open' is no variable"),
 ]
+
+
+def test_float16_weights_are_not_trained_but_measured(run):
+    text = "task: ner\nmodel: {backbone: x, dtype: float16}\ndata: {train: t, test: u}\n"
+    with pytest.raises(RecipeError, match="float16 weights cannot be trained") as error:
+        run(text + "train: {}\n")
+    assert [row[:2] for row in rows(error)] == [("line 2", "model.dtype")]
+    assert run(text).model.dtype == "float16"
 
 
 @pytest.mark.parametrize(("text", "place", "words"), PROBLEMS)

@@ -1,0 +1,91 @@
+"""One step on 32 examples gives the same weights whole, in two halves, and in two processes with a half each."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nlpipe import train
+from nlpipe.errors import UnsupportedError
+from nlpipe.events import StepDone
+from nlpipe.objectives import Embedding
+from tests.small_training import training, weights
+from tests.support import tiny
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are forked"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning"),
+]
+
+
+def step(folder: Path, out: Path, **options: Any) -> tuple[float, float, dict[str, torch.Tensor]]:
+    """The loss, the gradient's norm and the weights after one step of plain gradient descent at rate 1.
+
+    Adam's first step is the gradient's sign, which hides its size and blows up noise.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "AdamW", lambda groups, lr, fused: torch.optim.SGD(groups, lr=1.0))
+        made = training(folder, out, steps=1, learning_rate=1.0, clip=None, **options)
+        (done,) = [event for event in train.train(made) if isinstance(event, StepDone)]
+    return done.loss, done.norm, weights(made)
+
+
+def forked(world: int, work: Any) -> list[Any]:
+    """What `work(rank)` gives in each of so many processes that know of each other (gloo), through files."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1"}
+                os.environ.update({name: str(value) for name, value in names.items()} | {"MASTER_PORT": port})
+                work(rank)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 32}, {"batch_size": None, "tokens_per_batch": 512}], ids=["examples", "tokens"]
+)
+def test_the_same_weights_however_a_step_is_cut(tmp_path: Path, options: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    bert = tiny("bert", tmp_path)
+
+    def work(rank: int) -> None:
+        torch.save(step(bert, tmp_path / f"rank-{rank}", **options), tmp_path / f"{rank}.pt")
+
+    assert forked(2, work) == [0, 0]
+    loss, norm, whole = step(bert, tmp_path / "whole", micro_batch=32, **options)
+    found = [step(bert, tmp_path / "halves", micro_batch=16, **options)]
+    found += [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for other_loss, other_norm, other in found:
+        assert other_loss == pytest.approx(loss, abs=1e-6)
+        assert other_norm == pytest.approx(norm, rel=1e-5)
+        for name, tensor in whole.items():
+            torch.testing.assert_close(other[name], tensor, atol=1e-6, rtol=0, msg=name)
+
+
+def test_an_objective_that_couples_examples_is_refused_by_name_in_several_processes(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    bert = tiny("bert", tmp_path)
+    made = training(bert, tmp_path / "out")
+    object.__setattr__(made, "objective", Embedding(loss_name="in_batch"))
+
+    def work(rank: int) -> None:
+        with pytest.raises(UnsupportedError, match="Embedding compares all examples of a batch with each other"):
+            list(train.train(made))
+
+    assert forked(2, work) == [0, 0]
