@@ -57,7 +57,7 @@ CASES = {
         "sentiment of short sentences, all weights", 10, ["rotten_tomatoes"], checks=[checks.frozen_floor]
     ),
     "movie_reviews": Case(
-        "sentiment of long reviews, read in windows", 15, ["movie_reviews"], 800, checks=[checks.frozen_floor]
+        "sentiment of long reviews, read in windows", 15, ["movie_reviews"], 400, checks=[checks.frozen_floor]
     ),
     "banking77": Case("77 intents, LoRA", 12, ["banking77"], checks=[checks.frozen_floor]),
     "wnut17": Case("entities of 6 rare types in social media", 8, ["wnut17"]),
@@ -70,8 +70,8 @@ CASES = {
         checks=[checks.same_as_sentence_transformers],
     ),
     "cranfield": Case("retrieval with the untouched encoder", 3, ["cranfield"]),
-    "squad_v1": Case("answers in a context", 15, ["squad_v1"], 4000),
-    "squad_v2": Case("answers in a context, or none", 15, ["squad_v2"], 4000),
+    "squad_v1": Case("answers in a context", 15, ["squad_v1"], 2500),
+    "squad_v2": Case("answers in a context, or none", 15, ["squad_v2"], 2500),
     "scitldr": Case("summaries by a pair made of the encoder", 15, ["scitldr"], checks=[checks.random_sentence]),
     "g2p": Case(
         "spelling to phonemes with a real BART, before and after fine-tuning",
