@@ -196,6 +196,18 @@ def test_every_family_is_made_trained_and_loaded_again(kind: str, tokenizer: Any
     assert config.pad_token_id == tok.pad_id != tok.end_id
 
 
+def test_an_answer_begins_as_those_that_were_learnt(tmp_path: Path) -> None:
+    """The space that the tokenizer puts in front of every text is none of the answer's."""
+    rows = [{"prompt": "ba be", "completion": "bi"}] * 8
+    changes = {"task": "generation", "data": {"train": rows, "test": rows[:1]}}
+    train = {"steps": 30, "batch_size": 8, "learning_rate": 1e-2}
+    report = run(scratch(tmp_path / "run", "bart", LEARNT["bpe"], train=train, **changes))
+    assert report.model is not None
+    pipe = nlpipe.load(report.model)
+    assert pipe.tokenizers.target.spaced
+    assert pipe("ba be").text == "".join(pipe.stream("ba be")) == "bi"
+
+
 def test_the_same_recipe_makes_the_same_model_and_another_seed_another(tmp_path: Path) -> None:
     def weights(name: str, seed: int) -> bytes:
         train = {"steps": 1, "batch_size": 8, "seed": seed}

@@ -78,7 +78,8 @@ class Seq2SeqText(TextObjective):
         return replace(row, target=ids, beside=len(row.place.start) + len(ids))
 
     def _text(self, row: Row, ids: Sequence[int], tok: Tokenizers) -> str:
-        return tok.target.decode(ids)
+        text = tok.target.decode(ids)
+        return text.removeprefix(" ") if tok.target.spaced else text  # the space was the tokenizer's, not the text's
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right; `labels` [rows, tokens] lie under the decoder's input, -100 before the answer."""
