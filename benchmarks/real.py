@@ -110,8 +110,16 @@ def arguments() -> argparse.Namespace:
 
 
 def listed() -> str:
-    """The cases as a table."""
-    return "\n".join(f"{name:18} {case.minutes:4.0f} min  {case.about}" for name, case in CASES.items())
+    """The cases as a table, with the scores on record."""
+    lines = []
+    for name, case in CASES.items():
+        lines.append(f"{name:18} {case.minutes:4.0f} min  {case.about}")
+        if (path := RESULTS / f"{name}.json").exists():
+            found = json.loads(path.read_text("utf-8"))
+            for run, figures in found["runs"].items():
+                scores = "  ".join(f"{score} {value:.4g}" for score, value in figures["scores"].items())
+                lines.append(f"{'':18} {run} at {found['commit']}: {scores}")
+    return "\n".join(lines)
 
 
 def spread(recipe: Recipe, count: int | None) -> tuple[Recipe, dict[str, Any]]:
@@ -204,9 +212,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=HERE
-    )
+    """The last commit that changed what is measured: the package and its plugins."""
+    told = ["git", "log", "-1", "--format=%h", "--", "nlpipe", "plugins"]
+    done = subprocess.run(told, capture_output=True, text=True, check=False, cwd=HERE.parent)
     return done.stdout.strip() or "unknown"
 
 
