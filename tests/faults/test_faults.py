@@ -68,7 +68,7 @@ def show(capsys: pytest.CaptureFixture[str]) -> Show:
 
 
 def test_a_few_kills(tmp_path: Path, backbone: Path, show: Show) -> None:
-    show(kills(campaign(tmp_path, backbone, 64, epochs=2), 8, SEED))
+    show(kills(campaign(tmp_path, backbone, 64, epochs=2), 6, SEED))
 
 
 def test_a_few_full_disks(tmp_path: Path, backbone: Path, show: Show) -> None:
