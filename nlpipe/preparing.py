@@ -114,8 +114,9 @@ def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline:
 def _texts(task: AnyTask, objective: Objective, split: Split) -> Iterator[str]:
     """What a model reads and writes in training, row by row."""
     for example in split.examples:
-        yield from task.query(task.given(example), objective).contents
-        if objective.writes and isinstance(gold := task.gold(example, objective), str):
+        read = task.query(task.given(example), objective).contents
+        yield from read
+        if objective.writes and isinstance(gold := task.gold(example, objective), str) and gold not in read:
             yield gold
 
 

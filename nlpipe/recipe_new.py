@@ -42,6 +42,10 @@ def problems(new: Any) -> dict[Key, str]:
             wrong[at] = f"leave it out: {DECIDED.get(str(name), 'the tokenizer decides it')}"
         elif name != "model_type" and name not in known:
             wrong[at] = f"is no setting of {kind}; {suggest(str(name), sorted(known))}"
-        elif name != "model_type" and (reason := upstream.config_fault(str(kind), {str(name): value})):
+        elif name != "model_type" and (reason := upstream.config_fault(str(kind), {str(name): value}, kinds_only=True)):
             wrong[at] = reason
+    if not wrong:
+        given = {str(name): value for name, value in new.items() if name != "model_type"}
+        if reason := upstream.config_fault(str(kind), given):
+            wrong["model", "new"] = f"makes no {kind}: {reason}"
     return wrong

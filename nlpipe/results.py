@@ -131,6 +131,25 @@ class Text(Result):
 
 
 @dataclass(frozen=True, slots=True)
+class Likelihood(Result):
+    """How likely a text is.
+
+    `log_probability` is the sum of the natural logarithms of its tokens' probabilities, `tokens` their number, and
+    `perplexity` exp(-log_probability / tokens), at least 1. `token_log_probabilities` are there where they were asked
+    for.
+    """
+
+    log_probability: float
+    tokens: int
+    perplexity: float
+    token_log_probabilities: tuple[float, ...] = ()
+
+    @classmethod
+    def _restore(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"token_log_probabilities": tuple(data.get("token_log_probabilities", ()))}
+
+
+@dataclass(frozen=True, slots=True)
 class Similarity(Result):
     """How alike two texts are.
 

@@ -231,6 +231,26 @@ class Tokenizer:
         after = _find(full, self._encode("b").ids, first[1]) if second else first
         return full, types, first, after
 
+    @cached_property
+    def plain_ids(self) -> list[int]:
+        """All tokens but the special ones: what a random token is drawn from."""
+        special = {*self.upstream.all_special_ids, *self.blanks}
+        return [token for token in range(len(self.upstream)) if token not in special]
+
+    @cached_property
+    def blanks(self) -> tuple[int, ...]:
+        """The tokens that stand for what is taken out of a text: T5's sentinels in their order, else the mask token.
+
+        Where there is neither (Marian), the unknown token serves: no text has it that the tokenizer knows.
+        """
+        known = self.upstream.get_vocab()
+        for form in ("<extra_id_{}>", "▁<extra_id_{}>"):  # mT5 has them as ordinary pieces
+            found = [known[name] for number in range(100) if (name := form.format(number)) in known]
+            if len(found) > 1:
+                return tuple(found)
+        token = self.upstream.mask_token_id if self.upstream.mask_token_id is not None else self.upstream.unk_token_id
+        return () if token is None else (int(token),)
+
     @property
     def fallback_id(self) -> int:
         """What stands for a text without any token, so that no row of a batch is empty."""

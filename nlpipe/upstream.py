@@ -80,17 +80,23 @@ def config_fields(model_type: str) -> frozenset[str] | None:
     if model_type not in model_types():
         return None
     kind: Any = CONFIG_MAPPING[model_type]
-    shared = {one.name for one in fields(PreTrainedConfig)}  # type: ignore[arg-type]
+    shared = {one.name for one in fields(PreTrainedConfig)}
     return frozenset({one.name for one in fields(kind)} - shared | set(kind.attribute_map))
 
 
-def config_fault(model_type: str, settings: Mapping[str, Any]) -> str | None:
-    """Why a config cannot have these settings; None where it can."""
+def config_fault(model_type: str, settings: Mapping[str, Any], *, kinds_only: bool = False) -> str | None:
+    """Why a config cannot have these settings; None where it can.
+
+    With `kinds_only` whether each is of its kind (a whole number, a text), and not whether they fit each other.
+    """
+    from huggingface_hub.errors import StrictDataclassFieldValidationError
     from transformers import CONFIG_MAPPING
 
     try:
         CONFIG_MAPPING[model_type](**settings)
-    except Exception as error:  # huggingface_hub's for a wrong type, any other for a wrong value
+    except Exception as error:  # huggingface_hub's for a wrong kind, any other for values that do not fit
+        if kinds_only and not isinstance(error, StrictDataclassFieldValidationError):
+            return None
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return (lines[-1] if lines else type(error).__name__).removeprefix("TypeError: ").removeprefix("ValueError: ")
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -335,7 +336,7 @@ def test_a_long_prompt_is_read_whole_in_pieces(name: str, models: Models) -> Non
     assert all(row.seen[0] == row.seen[1] > 64 for row in rows)
     (found,) = models.ask(name, [prompt(text, "pieces")])
     assert len(found.pieces) == len(rows) and isinstance(found, Generated)
-    assert found.text == " ".join(found.pieces)
+    assert found.text == " ".join(piece.text.strip() for piece in found.pieces)
 
 
 def test_long_prompts_are_refused_or_cut_by_name(models: Models) -> None:
@@ -581,3 +582,73 @@ def test_a_real_pair_with_two_vocabularies_writes_phonemes(test_data: Path, tmp_
     origin = backbone.locate(str(test_data / "models" / "g2p-bart-en-us"))
     artifact.save(tmp_path / "copy", pipe.card, model.model, pipe.tokenizers, base=origin)
     assert nlpipe.load(tmp_path / "copy")("transformer").to_dict() == pipe("transformer").to_dict()
+
+
+def _m2m100(folder: Path) -> Any:
+    """M2M100's tokenizer, which is still written in Python: a SentencePiece model and a vocabulary beside it."""
+    import json
+
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+    from transformers import M2M100Tokenizer
+
+    from nlpipe.testing._tokenizers import _sentencepiece
+
+    model = _sentencepiece(tuple(rules.FILLERS), 100)
+    (folder / "spm.model").write_bytes(model)
+    pieces = [piece.piece for piece in ModelProto.FromString(model).pieces[3:]]
+    names = ["<s>", "<pad>", "</s>", "<unk>", *pieces]
+    (folder / "vocab.json").write_text(json.dumps({name: index for index, name in enumerate(names)}))
+    return M2M100Tokenizer(str(folder / "vocab.json"), str(folder / "spm.model"))
+
+
+def _nllb(folder: Path) -> Any:
+    import string
+
+    from transformers import NllbTokenizer
+
+    names = ["<s>", "<pad>", "</s>", "<unk>", "▁", *string.ascii_lowercase]
+    return NllbTokenizer(vocab={name: index for index, name in enumerate(names)}, merges=[])
+
+
+@pytest.mark.parametrize(("make", "source", "target"), [(_m2m100, "en", "de"), (_nllb, "eng_Latn", "deu_Latn")])
+def test_languages_of_m2m100_and_nllb(make: Any, source: str, target: str, tmp_path: Path) -> None:
+    """The source in its language, and the target's as the token that the answer begins with, behind the start."""
+    from nlpipe.tokens import Tokenizer, Tokenizers
+
+    wrapped = Tokenizer(make(tmp_path), segments=False)
+    tok, known = Tokenizers(wrapped, wrapped, (2,)), wrapped.upstream.convert_tokens_to_ids
+    one, other = (known(f"__{code}__" if make is _m2m100 else code) for code in (source, target))
+    objective = Seq2SeqText()
+    (row,) = objective.encode(prompt("ba be", languages=(source, target)), None, tok)
+    assert row.ids[0] == one and row.ids[-1] == 2 and row.place.start == (2, other)
+    (learnt,) = objective.encode(prompt("ba be", languages=(target, source)), "bi", tok)
+    assert learnt.ids[0] == other and learnt.place.start == (2,) and learnt.target[0] == one
+    for languages, missing in (
+        ((source, None), "target_lang"),
+        ((None, target), "source_lang"),
+        ((None, None), "target"),
+    ):
+        with pytest.raises(DataError, match=missing):
+            objective.encode(prompt("ba", languages=languages), None, tok)
+    with pytest.raises(DataError, match="unknown language code"):
+        objective.encode(prompt("ba", languages=(source, target + "x")), None, tok)
+
+
+CONVERSATION = (
+    *(Message("system", "ba"), Message("user", "be"), Message("assistant", "bi bo")),
+    *(Message("user", "bu"), Message("assistant", "da"), Message("user", "de")),
+)
+
+
+def test_each_turn_of_the_assistant_is_learnt_after_those_before(chatty: tuple[CausalText, Backbone]) -> None:
+    objective, loaded = chatty
+    tok = loaded.tokenizers
+    rows = objective.encode(Prompt(messages=CONVERSATION, each_turn=True), "di", tok)
+    assert [(row.part, row.parts) for row in rows] == [(0, 3), (1, 3), (2, 3)]
+    for row, (before, said) in zip(rows, [(2, "bi bo"), (4, "da"), (6, "di")], strict=True):
+        (asked,) = objective.encode(Prompt(messages=CONVERSATION[:before]), None, tok)
+        assert row.ids[: len(asked.ids)] == asked.ids  # as it will be asked when it answers
+        assert tok.source.upstream.decode(row.target).startswith(said) and row.target[-1] == tok.target.end_id
+    (last,) = objective.encode(Prompt(messages=CONVERSATION), "di", tok)
+    assert last == replace(rows[-1], part=0, parts=1)
+    assert len(objective.encode(Prompt(messages=CONVERSATION, each_turn=True), None, tok)) == 1

@@ -56,7 +56,7 @@ def _opening(rows: int, seed: int) -> list[tuple[str, str]]:
 CELLS = {
     "generation": Cell("generation", ("prompt", "completion"), "exact_match", 0.9, _copied, {"template": "{prompt} :"}),
     "translation": Cell(
-        "translation", ("source", "target"), "chrf", 90.0, _reversed, {"decoder_template": "{source} :"}
+        "translation", ("source", "target"), "chrf", 90.0, _reversed, {"decoder_template": "{source} :", "codes": False}
     ),
     "summarization": Cell(
         "summarization", ("document", "summary"), "rougeL", 0.9, _opening, {"decoder_template": "{document} :"}

@@ -21,7 +21,7 @@ from nlpipe_generation.scores import EXACT_MATCH
 from nlpipe_summarization import Summarization
 from nlpipe_summarization.scores import ROUGE_1, ROUGE_2, ROUGE_L, ROUGE_LSUM
 from nlpipe_translation import Translation
-from nlpipe_translation.scores import BLEU, CHRF
+from nlpipe_translation.scores import BLEU, CHRF, TER
 from tests.support import Trainings
 from tests.test_writing_cells import CELLS, recipe_for, unseen
 
@@ -47,7 +47,8 @@ def test_bleu_and_chrf_are_sacrebleus_for_any_rows() -> None:
     rows = [Translation.Example(source="x", target=text) for text in RIGHT]
     for chosen in ([0, 1, 2, 3, 4], [0], [3, 3, 1], [4, 0, 0]):
         said, right = [SAID[i] for i in chosen], [[RIGHT[i] for i in chosen]]
-        counted = {metric: metric.rows(texts(SAID), rows)[chosen] for metric in (BLEU, CHRF)}
+        counted = {metric: metric.rows(texts(SAID), rows)[chosen] for metric in (BLEU, CHRF, TER)}
+        assert TER.value(counted[TER]) == pytest.approx(sacrebleu.corpus_ter(said, right).score)
         assert BLEU.value(counted[BLEU]) == pytest.approx(sacrebleu.corpus_bleu(said, right).score)
         assert CHRF.value(counted[CHRF]) == pytest.approx(sacrebleu.corpus_chrf(said, right).score)
     assert BLEU.score(texts(RIGHT), rows) == pytest.approx(100.0) == BLEU.perfect
@@ -56,12 +57,15 @@ def test_bleu_and_chrf_are_sacrebleus_for_any_rows() -> None:
 def test_the_signatures_are_sacrebleus() -> None:
     from sacrebleu.metrics.bleu import BLEU as TheirBleu
     from sacrebleu.metrics.chrf import CHRF as TheirChrf
+    from sacrebleu.metrics.ter import TER as TheirTer
 
-    bleu, chrf = TheirBleu(), TheirChrf()
-    for metric in (bleu, chrf):
+    bleu, chrf, ter = TheirBleu(), TheirChrf(), TheirTer()
+    for metric in (bleu, chrf, ter):
         metric.corpus_score(["a"], [["a"]])
     assert BLEU.signature == f"BLEU|{bleu.get_signature()}"
     assert CHRF.signature == f"chrF2|{chrf.get_signature()}"
+    assert TER.signature == f"TER|{ter.get_signature()}"
+    assert TER.score(texts(RIGHT), [Translation.Example(source="x", target=text) for text in RIGHT]) == TER.perfect
 
 
 def test_rouge_is_rouge_scores_and_takes_the_best_reference() -> None:
@@ -122,6 +126,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (Writing, {"prompt": "a", "messages": ()}, "here is both"),
     (Writing, {"messages": ()}, "`messages` is empty"),
     (Summarization, {"document": " \n"}, "`document` is empty"),
+    (Translation, {"source": " \n"}, "`source` is empty"),
 ]
 
 
@@ -184,7 +189,7 @@ def test_parts_that_are_no_shorter_are_the_answer(trainings: Trainings) -> None:
     objective = Seq2SeqText()
     rows = [object(), object()]
     long = Generated("ba be bi bo bu", True)
-    from nlpipe.objectives.text import _again
+    from nlpipe.objectives.continuing import _again
 
     assert rows and _again(query, [long.text, long.text]) is None
     shorter = _again(query, ["a", "b"])

@@ -4,6 +4,9 @@ from nlpipe.objectives.answer_span import AnswerSpan, Extracts
 from nlpipe.objectives.base import (
     Answer,
     Batch,
+    Blanked,
+    Filling,
+    Fillings,
     Generated,
     Gold,
     Likelihoods,
@@ -17,6 +20,7 @@ from nlpipe.objectives.base import (
     Row,
     Segment,
     Text,
+    TextLikelihood,
     Texts,
     Vectors,
     Window,
@@ -27,6 +31,7 @@ from nlpipe.objectives.base import (
 from nlpipe.objectives.causal_text import CausalText
 from nlpipe.objectives.embedding import Embedding
 from nlpipe.objectives.entailment import Entailed, Entailment
+from nlpipe.objectives.masked_text import MaskedText
 from nlpipe.objectives.seq2seq_text import Seq2SeqText
 from nlpipe.objectives.sequence_label import SequenceLabel
 from nlpipe.objectives.token_label import TokenLabel
@@ -36,14 +41,18 @@ __all__ = [
     "Answer",
     "AnswerSpan",
     "Batch",
+    "Blanked",
     "CausalText",
     "Embedding",
     "Entailed",
     "Entailment",
     "Extracts",
+    "Filling",
+    "Fillings",
     "Generated",
     "Gold",
     "Likelihoods",
+    "MaskedText",
     "Message",
     "Objective",
     "Passage",
@@ -56,6 +65,7 @@ __all__ = [
     "Seq2SeqText",
     "SequenceLabel",
     "Text",
+    "TextLikelihood",
     "Texts",
     "TokenLabel",
     "Vectors",
@@ -65,8 +75,7 @@ __all__ = [
     "parts",
 ]
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    kind.__name__: kind
-    for kind in (AnswerSpan, CausalText, Embedding, Entailment, Seq2SeqText, SequenceLabel, TokenLabel)
-}
+_KINDS = (AnswerSpan, CausalText, Embedding, Entailment, MaskedText, Seq2SeqText, SequenceLabel, TokenLabel)
+
+OBJECTIVES: dict[str, type[Objective]] = {kind.__name__: kind for kind in _KINDS}
 """The core's objectives by name, as a Card and `model.objective` write them."""

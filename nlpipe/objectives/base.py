@@ -115,7 +115,8 @@ class Prompt(Query):
 
     `chat` makes the segments the user's turn in the model's own chat template. `choices` asks how likely each
     of them is as the answer instead of having one written. `languages` are the codes of source and target,
-    for models that are told them (mBART, M2M100, NLLB).
+    for models that are told them (mBART, M2M100, NLLB). With `each_turn` not only the gold is learnt of a
+    conversation, but each of the assistant's turns after those before it.
     """
 
     segments: tuple[Segment, ...] = ()
@@ -123,11 +124,12 @@ class Prompt(Query):
     choices: tuple[str, ...] = ()
     chat: bool = False
     languages: tuple[str | None, str | None] | None = None
+    each_turn: bool = False
 
     @property
     def contents(self) -> tuple[str, ...]:
         """Segments and choices, or turns."""
-        return *(part.text for part in (*self.segments, *self.messages)), *self.choices
+        return *(one.text for one in self.segments), *(turn.text for turn in self.messages), *self.choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,19 @@ class Texts(Query):
     def contents(self) -> tuple[str, ...]:
         """The texts."""
         return self.texts
+
+
+@dataclass(frozen=True, slots=True)
+class Blanked(Query):
+    """A text with blanks to be filled: one between each two of `parts`; `top` fillings for each, 100 at most."""
+
+    parts: tuple[str, ...]
+    top: int = 5
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """What stands around the blanks."""
+        return self.parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +179,7 @@ class Generated(Answer):
     text: str
     ended: bool
     token_log_probabilities: tuple[float, ...] = ()
-    pieces: tuple[str, ...] = ()
+    pieces: tuple[Generated, ...] = ()
     again: Prompt | None = None
     alternatives: tuple[Generated, ...] = ()
 
@@ -183,6 +198,38 @@ class Likelihoods(Answer):
 
     log_probabilities: np.ndarray
     tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextLikelihood(Answer):
+    """How likely a text is by itself: ln p of each of its tokens, in order, without special tokens.
+
+    Given the tokens before it from a model that writes, given all that is not hidden with it from one that fills
+    blanks: the second kind of sum is no probability of the text (a pseudo-likelihood), but ranks texts as one does.
+    """
+
+    token_log_probabilities: tuple[float, ...]
+
+    @property
+    def log_probability(self) -> float:
+        """The sum over tokens."""
+        return sum(self.token_log_probabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """What may stand in a blank: its text, its probability in [0, 1], and the token's number."""
+
+    text: str
+    score: float
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fillings(Answer):
+    """For each blank of a text what may stand in it, the likeliest first."""
+
+    blanks: tuple[tuple[Filling, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from nlpipe.errors import UnsupportedError
+from nlpipe.objectives import reading
 from nlpipe.objectives.base import Batch, Prompt, Row
-from nlpipe.objectives.text import ANSWER, Context, Place, TextObjective, turns
+from nlpipe.objectives.fitting import Context
+from nlpipe.objectives.packing import Document
+from nlpipe.objectives.place import NOTHING, Place, labels
+from nlpipe.objectives.text import ANSWER, TextObjective, turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +32,25 @@ class CausalText(TextObjective):
 
     head: ClassVar[str] = "CausalLM"
     peft: ClassVar[str | None] = "CAUSAL_LM"
+
+    def _fitting(self, setting: str) -> None:
+        """A decoder's answer begins where its prompt ends."""
+        if setting == "forced_bos_token_id":
+            raise UnsupportedError(
+                "generation.forced_bos_token_id does nothing for a decoder; put what answers begin with into the prompt"
+            )
+
+    def read(self, text: str, learnt: bool, tok: Tokenizers) -> list[Row]:
+        """Each token after those before it, next-token prediction; in training with the end of the text."""
+        if not learnt:
+            return reading.following(text, tok, self.window)
+        return reading.followed(text, tok, self.window, self.reading or reading.Reading())
+
+    def arrange(self, rows: Iterable[Row], rng: np.random.Generator) -> Iterator[Row]:
+        """Texts to be joined become a stream in full windows; all other rows stay as they are."""
+        given = list(rows)
+        joining = bool(given) and isinstance(given[0].place, Document)
+        return reading.stream(given, rng, self.window) if joining else iter(given)
 
     def laid(self, text: str, query: Prompt, tok: Tokenizers) -> list[int]:
         """The first token of all texts, where the tokenizer has one, and no end token."""
@@ -84,9 +107,9 @@ class CausalText(TextObjective):
         }
         if rows[0].target is None:
             return Batch(inputs, {}, 0.0, rows, tok)
-        labels = [[*[-100] * (row.place.prompt - 1), *row.target, -100] for row in rows]
-        terms = float(sum(len(row.target) for row in rows))
-        return Batch(inputs, {"labels": tensors.pad(labels, -100)}, terms, rows, tok)
+        right = [[*[NOTHING] * (row.place.prompt - 1), *labels(row), NOTHING] for row in rows]
+        terms = float(sum(label != NOTHING for row in right for label in row))
+        return Batch(inputs, {"labels": tensors.pad(right, NOTHING)}, terms, rows, tok)
 
     def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """`logits` [rows, tokens, vocabulary] with targets; without, of the next token [rows, 1, vocabulary]."""

@@ -7,8 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from nlpipe.errors import DataError, UnsupportedError
+from nlpipe.objectives import reading
 from nlpipe.objectives.base import Batch, Prompt, Row
-from nlpipe.objectives.text import Context, Place, TextObjective
+from nlpipe.objectives.fitting import Context
+from nlpipe.objectives.packing import Document
+from nlpipe.objectives.place import NOTHING, Place, labels
+from nlpipe.objectives.reading import Denoising
+from nlpipe.objectives.text import TextObjective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +33,14 @@ class Seq2SeqText(TextObjective):
 
     head: ClassVar[str] = "Seq2SeqLM"
     peft: ClassVar[str | None] = "SEQ_2_SEQ_LM"
+
+    def _denoising(self, tok: Tokenizers) -> Denoising:
+        return Denoising(tok, self.window, self.reading or reading.Reading(), self._start(Prompt(), tok))
+
+    def read(self, text: str, learnt: bool, tok: Tokenizers) -> list[Row]:
+        """Spans of the text restored from the rest of it: span corruption, or text infilling (`Denoising`)."""
+        denoising = self._denoising(tok)
+        return denoising.learnt(text) if learnt else denoising.judged(text)
 
     def laid(self, text: str, query: Prompt, tok: Tokenizers) -> list[int]:
         """The source with its special tokens, in its language where the model is told one."""
@@ -65,11 +78,21 @@ class Seq2SeqText(TextObjective):
             raise UnsupportedError("the model's config names no decoder_start_token_id, so no answer can begin")
         if self.generation.forced_bos_token_id is not None:
             return tok.start[0], self.generation.forced_bos_token_id
-        language = query.languages[1] if query.languages else None
+        source, language = query.languages or (None, None)
+        multilingual = hasattr(tok.target.upstream, "src_lang")
+        if query.languages and multilingual and (language is None or source is None):
+            missing = "target_lang" if language is None else "source_lang"
+            raise DataError(
+                f"this model is told its languages, and `{missing}` is not given: say it in the row or as "
+                f"task.{missing}; task.codes: false if the model is to learn one pair without"
+            )
         if language is None:
             return tok.start
-        if not hasattr(tok.target.upstream, "src_lang"):
-            raise DataError(f"this model is told no languages, so the language {language!r} means nothing to it")
+        if not multilingual:
+            raise DataError(
+                f"this model is told no languages, so the language {language!r} means nothing to it; set task.codes: "
+                "false to leave languages out of what it reads"
+            )
         code = tok.target.language_id(language)
         return (code,) if tok.target.starts_with_language else (tok.start[0], code)
 
@@ -85,6 +108,9 @@ class Seq2SeqText(TextObjective):
         """Padded on the right; `labels` [rows, tokens] lie under the decoder's input, -100 before the answer."""
         from nlpipe import tensors
 
+        if isinstance(rows[0].place, Document):
+            denoising = self._denoising(tok)
+            rows = [denoising.drawn(row, rng) for row in rows]
         inputs = {
             "input_ids": tensors.pad([row.ids for row in rows], tok.source.pad_id),
             "attention_mask": tensors.mask([len(row.ids) for row in rows]),
@@ -93,9 +119,9 @@ class Seq2SeqText(TextObjective):
         inputs["decoder_input_ids"] = tensors.pad(read, tok.target.pad_id)
         if rows[0].target is None:
             return Batch(inputs, {}, 0.0, rows, tok)
-        labels = [[*[-100] * (len(row.place.start) - 1), *row.target] for row in rows]
-        terms = float(sum(len(row.target) for row in rows))
-        return Batch(inputs, {"labels": tensors.pad(labels, -100)}, terms, rows, tok)
+        right = [[*[NOTHING] * (len(row.place.start) - 1), *labels(row)] for row in rows]
+        terms = float(sum(label != NOTHING for row in right for label in row))
+        return Batch(inputs, {"labels": tensors.pad(right, NOTHING)}, terms, rows, tok)
 
     def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """`logits`, [rows, what the decoder reads, vocabulary]."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from nlpipe.objectives.base import Batch, Objective
-    from nlpipe.objectives.text import TextObjective, Wish, Written
+    from nlpipe.objectives.continuing import Wish, Written
+
+
+class Judge(Protocol):
+    """An objective that says how likely tokens are."""
+
+    def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        """The model's outputs."""
+        ...
+
+    def log_probabilities(self, outputs: Mapping[str, torch.Tensor], batch: Batch) -> torch.Tensor:
+        """ln p of each target token, [rows, tokens]; 0 elsewhere."""
+        ...
 
 
 class Runner(Protocol):
@@ -19,7 +32,7 @@ class Runner(Protocol):
         """`objective.compute` on the batch, without gradients, as float32 numpy arrays."""
         ...
 
-    def likelihood(self, objective: TextObjective, batch: Batch) -> list[np.ndarray]:
+    def likelihood(self, objective: Judge, batch: Batch) -> list[np.ndarray]:
         """For each row ln p of each of its target tokens, float64 [tokens]."""
         ...
 

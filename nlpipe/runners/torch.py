@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nlpipe.objectives.base import Batch, Objective
-    from nlpipe.objectives.text import TextObjective, Wish, Written
+    from nlpipe.objectives.continuing import Wish, Written
+    from nlpipe.runners.base import Judge
 
 
 class TorchRunner:
@@ -31,7 +32,7 @@ class TorchRunner:
             outputs = objective.compute(self.model, batch.to(self.device))
         return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
 
-    def likelihood(self, objective: TextObjective, batch: Batch) -> list[np.ndarray]:
+    def likelihood(self, objective: Judge, batch: Batch) -> list[np.ndarray]:
         """For each row ln p of each of its target tokens, float64 [tokens]."""
         there = batch.to(self.device)
         with self._lock, torch.inference_mode():

@@ -11,18 +11,23 @@ import torch
 from torch import Tensor
 
 from nlpipe import upstream
-from nlpipe.objectives.text import Wish, Written
+from nlpipe.objectives.continuing import Wish, Written
 
 
 def generate(model: Any, inputs: Mapping[str, Tensor], wish: Wish) -> list[list[Written]]:
-    """Continue every row. Rows with unlike room go apart: a full row's positions would run past the model's end."""
+    """Continue every row. Rows with unlike room go apart: a full row's positions would run past the model's end.
+
+    So do rows whose beams are drawn: transformers draws for a batch at once, and a row's answer would depend on the
+    others'.
+    """
+    drawn = wish.seeds is not None and int(wish.settings.get("num_beams") or upstream.default_beams(model)) > 1
     limit = wish.settings.get("max_new_tokens") or upstream.default_new_tokens(model)
     rows = len(wish.most)
-    groups: dict[int, list[int]] = {}
+    groups: dict[tuple[int, int], list[int]] = {}
     for row, room in enumerate(wish.most):
-        groups.setdefault(min(limit, room), []).append(row)
+        groups.setdefault((min(limit, room), row if drawn else 0), []).append(row)
     found: list[list[Written]] = [[] for _ in range(rows)]
-    for most, members in groups.items():
+    for (most, _), members in groups.items():
         chosen = {name: tensor[members] for name, tensor in inputs.items()}
         seeds = None if wish.seeds is None else [seed for row in members for seed in wish.seeds[row]]
         written = _group(model, chosen, wish, most, seeds)

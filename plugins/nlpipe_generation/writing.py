@@ -57,6 +57,9 @@ class Settings(TaskOptions):
     template: str = Field(PLAIN, description="what is asked, with {prompt} in it; not for messages")
     system: str | None = Field(None, description="what the system says first, in a conversation")
     chat: bool = Field(False, description="put the prompt as the user's turn into the model's chat template")
+    turns: Literal["all", "last"] = Field(
+        "all", description="of a conversation: learn each of the assistant's turns after those before it, or the last"
+    )
     token_log_probabilities: bool = Field(False, description="answer with the log-probability of each token")
 
     @field_validator("template")
@@ -114,7 +117,8 @@ class Writing(Task[Given, Written, Text, Settings]):
         if turns[-1].role == "assistant":
             raise DataError("the last of `messages` is the assistant's; there is nothing to answer")
         told = tuple(Message(turn.role, turn.content) for turn in turns)
-        return Prompt(messages=told if told[0].role == "system" else (*system, *told))
+        turns = told if told[0].role == "system" else (*system, *told)
+        return Prompt(messages=turns, each_turn=self.options.turns == "all")
 
     def gold(self, example: Written, objective: Objective) -> str:
         """The completion as it stands."""

@@ -1,4 +1,4 @@
-"""Questions about a text: which part of it is the answer, if any is."""
+"""Questions: which part of a text is the answer, if any is; or an answer in words of the model's own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 from nlpipe import Task, hookimpl
 from nlpipe_qa.extraction import QuestionAnswering
+from nlpipe_qa.generative import GenerativeQuestionAnswering
 
-__all__ = ["QuestionAnswering"]
+__all__ = ["GenerativeQuestionAnswering", "QuestionAnswering"]
 
 
 @hookimpl
 def nlpipe_tasks() -> list[type[Task[Any, Any, Any, Any]]]:
-    """The task of this plugin."""
-    return [QuestionAnswering]
+    """The tasks of this plugin."""
+    return [QuestionAnswering, GenerativeQuestionAnswering]

@@ -62,6 +62,26 @@ def chrf(rows: NDArray[Any]) -> float:
     return float(CHRF()._compute_f_score(rows.sum(axis=0).tolist())) if len(rows) else float("nan")
 
 
+def edits(results: Sequence[Text], examples: Sequence[Translated]) -> NDArray[Any]:
+    """[n, 2]: the fewest edits that make the reference of a translation, moves among them, and the reference's words.
+
+    Snover et al. 2006, "A Study of Translation Edit Rate".
+    """
+    from sacrebleu.metrics.ter import TER
+
+    said, right = [result.text for result in results], [example.target or "" for example in examples]
+    if not said:
+        return np.zeros((0, 2))
+    return np.array(TER()._extract_corpus_statistics(said, [right]), dtype=float)
+
+
+def ter(rows: NDArray[Any]) -> float:
+    """Edits per hundred words of the references, from 0; nan for no rows."""
+    from sacrebleu.metrics.ter import TER
+
+    return float(TER()._compute_score_from_stats(rows.sum(axis=0).tolist()).score) if len(rows) else float("nan")
+
+
 BLEU = Metric(
     "bleu",
     f"BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{_VERSION}",
@@ -75,4 +95,12 @@ CHRF = Metric(
     characters,
     chrf,
     perfect=100.0,
+)
+TER = Metric(
+    "ter",
+    f"TER|nrefs:1|case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:{_VERSION}",
+    edits,
+    ter,
+    "minimize",
+    perfect=0.0,
 )

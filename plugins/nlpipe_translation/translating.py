@@ -14,7 +14,7 @@ from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
 from nlpipe.objectives.base import Answer, Generated, Prompt, Query
 from nlpipe.results import Text
 from nlpipe.task import Family, Record, Task, TaskOptions
-from nlpipe_translation.scores import BLEU, CHRF
+from nlpipe_translation.scores import BLEU, CHRF, TER
 
 FIELDS = ("source", "source_lang", "target_lang")
 
@@ -68,7 +68,7 @@ class Translation(Task[Given, Translated, Text, Settings]):
     Example = Translated
     Result = Text
     Options = Settings
-    metrics: ClassVar[tuple[Metric, ...]] = (BLEU, CHRF)
+    metrics: ClassVar[tuple[Metric, ...]] = (BLEU, CHRF, TER)
     call_options: ClassVar[frozenset[str]] = frozenset({"source_lang", "target_lang"})
 
     @classmethod
@@ -86,6 +86,8 @@ class Translation(Task[Given, Translated, Text, Settings]):
 
     def query(self, given: Given, objective: Objective) -> Query:
         """The source in its template; pieces of it where it is too long."""
+        if not given.source.strip():
+            raise DataError("`source` is empty: there is nothing to translate")
         languages = given.source_lang or self.options.source_lang, given.target_lang or self.options.target_lang
         decoder = isinstance(objective, CausalText)
         template = self.options.decoder_template if decoder else self.options.template
@@ -94,7 +96,7 @@ class Translation(Task[Given, Translated, Text, Settings]):
             if f"{{{name}}}" in template and values[name] is None:
                 raise DataError(f"`{name}` is missing, which the prompt names; give it in the row or as task.{name}")
         filled = prompts.fill(template, {k: v or "" for k, v in values.items()}, {"source": "pieces"})
-        told = self.options.codes and not decoder and any(languages) and f"{{{FIELDS[2]}}}" not in template
+        told = self.options.codes and not decoder and f"{{{FIELDS[2]}}}" not in template
         return Prompt(filled, chat=self.options.chat, languages=languages if told else None)
 
     def gold(self, example: Translated, objective: Objective) -> str:
@@ -127,5 +129,5 @@ class Translation(Task[Given, Translated, Text, Settings]):
         return (
             Translated(source="Good morning.", target="Guten Morgen."),
             Translated(source="Where is the station?", target="Wo ist der Bahnhof?"),
-            Translated(source="The soup is cold.", target="Die Suppe ist kalt.", source_lang="en", target_lang="de"),
+            Translated(source="The soup is cold.", target="Die Suppe ist kalt."),
         )

@@ -19,6 +19,7 @@ from nlpipe.inspect.reading import Piece, Reading, plain_pieces
 from nlpipe.inspect.subject import Subject, load
 from nlpipe.inspect.view import PICTURE, View, plain
 from nlpipe.inspect.writing import greedy
+from nlpipe.objectives.noise import infilled, spans_of
 from nlpipe.task import Family
 
 KINDS = {
@@ -226,49 +227,14 @@ def _span(subject: Subject, text: str, output: str | None, rng: np.random.Genera
     )
 
 
-def spans_of(
-    length: int, rng: np.random.Generator, *, density: float = 0.15, mean: float = 3.0, most: int = 99
-) -> list[tuple[int, int]]:
-    """T5's noise spans over `length` tokens, as half-open ranges in order (Raffel et al. 2020, section 3.1.4).
-
-    round(density x length) tokens, at least one and at most all but one, in round(noise / mean) spans; noise and
-    the stretches between are cut at random, and a stretch without noise comes first.
-    """
-    if length < 2:
-        return [(0, length)] if length else []
-    noise = min(max(round(density * length), 1), length - 1)
-    count = min(max(round(noise / mean), 1), length - noise, most)
-    gaps, sizes = _cut(length - noise, count, rng), _cut(noise, count, rng)
-    found, at = [], 0
-    for gap, size in zip(gaps, sizes, strict=True):
-        found.append((at + gap, at + gap + size))
-        at += gap + size
-    return found
-
-
-def _cut(total: int, parts: int, rng: np.random.Generator) -> list[int]:
-    """`total` as a sum of `parts` positive numbers, all ways alike."""
-    borders = sorted(int(one) for one in rng.choice(total - 1, size=parts - 1, replace=False) + 1) if parts > 1 else []
-    return [end - start for start, end in zip([0, *borders], [*borders, total], strict=True)]
-
-
 def _infilling(subject: Subject, text: str, output: str | None, rng: np.random.Generator) -> _Step:
     """Spans of Poisson length, each one blank (an empty one puts a blank in), until 30 % of the tokens are gone."""
     reading = subject.read(text)
     blank = plain_pieces(subject.blanks[:1], subject.tokenizers.source)[0]
     content = [at for at, piece in enumerate(reading.pieces) if not piece.special]
-    budget, gone, starts = max(1, round(0.3 * len(content))), set[int](), dict[int, int]()
-    while budget > 0 and len(gone) + len(starts) < len(content):
-        size = min(int(rng.poisson(3.0)), budget)
-        start = int(rng.integers(len(content)))
-        own = set(range(start, min(start + size, len(content))))
-        beside = own | {start - 1, start + len(own)}  # two blanks side by side could not be told apart
-        if beside & (gone | set(starts)):
-            budget -= 1  # a place that is taken: so that this ends
-            continue
-        starts[start] = len(own)
-        gone |= own
-        budget -= max(len(own), 1)
+    spans = infilled(len(content), rng)
+    starts = {start for start, _ in spans}
+    gone = {at for start, end in spans for at in range(start, end)}
     pieces, marks = [], []
     places = {at: index for index, at in enumerate(content)}
     for at, piece in enumerate(reading.pieces):
