@@ -278,12 +278,17 @@ def generation_config(model: Any, settings: Mapping[str, Any], *, ends: frozense
     config = copy.deepcopy(model.generation_config)
     config.max_length = config.forced_bos_token_id = config.forced_eos_token_id = None
     for name, value in settings.items():
-        setattr(config, name, list(value) if isinstance(value, tuple) else value)
+        setattr(config, name, _lists(value))
     config.forced_bos_token_id = None
     config.pad_token_id = pad
     config.eos_token_id = sorted(ends | end_tokens(config))
     config.return_dict_in_generate, config.output_scores = False, False
     return config
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, however deep: transformers looks at the type."""
+    return [_lists(one) for one in value] if isinstance(value, tuple) else value
 
 
 def end_tokens(config: Any) -> frozenset[int]:

@@ -6,6 +6,7 @@ passed over fails.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -166,13 +167,17 @@ def test_draws_of_beams_do_not_depend_on_the_neighbours(name: str, writers: dict
 @both
 @modes
 def test_stop_strings_end_an_answer(name: str, mode: str, writers: dict[str, Writer]) -> None:
-    writer, how = writers[name], {**MODES[mode], "min_new_tokens": 10}
-    tok = writer.loaded.tokenizers.target
+    tok = writers[name].loaded.tokenizers.target
+    # A random model might write nothing that can be read.
+    writer, how = (
+        writers[name],
+        {**MODES[mode], "min_new_tokens": 10, "suppress_tokens": tuple(tok.upstream.all_special_ids)},
+    )
     usual = writer.first(**how)
     texts = [tok.decode(ids) for ids in usual]
     at = max(range(len(texts)), key=lambda index: len(texts[index]))
-    stop = texts[at][1:3]
-    assert stop.strip()
+    stop = texts[at].strip()[2:4].strip()
+    assert stop
     stopped = writer.first(**how, stop_strings=(stop,))[at]
     assert stop in tok.decode(stopped) and stop not in tok.decode(stopped[:-1])
     assert len(stopped) < len(usual[at]) or tok.decode(usual[at]).endswith(stop)
@@ -207,4 +212,4 @@ def test_every_setting_reaches_the_loop(writers: dict[str, Writer]) -> None:
     config = upstream.generation_config(writers["gpt2"].loaded.model, values, ends=frozenset({1}), pad=0)
     for setting, value in values.items():
         found = getattr(config, setting)
-        assert found == (list(value) if isinstance(value, tuple) else value), setting
+        assert found == json.loads(json.dumps(value)), setting  # tuples as lists, however deep

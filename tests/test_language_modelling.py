@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -312,13 +313,12 @@ def test_nothing_can_be_read_of_an_empty_text(text: str) -> None:
 
 
 def repeated(rows: int, seed: int) -> list[dict[str, str]]:
-    """Lines in which each word is said twice: the second is known from the first."""
-    texts = [text for text, _ in rules.copied(rows, seed=seed, shortest=5, longest=9)]
-    return [{"text": " ".join(f"{word} {word}" for word in text.split())} for text in texts]
+    """Lines of one word said several times: whatever is hidden is known from the rest."""
+    draw = random.Random(seed)
+    return [{"text": " ".join([draw.choice(rules.FILLERS)] * draw.randint(5, 10))} for _ in range(rows)]
 
 
-# Steps at 3e-3 in which the rule is learnt: half of the tokens are then certain and half one of twenty.
-STEPS = {"bert": 400, "gpt2": 250, "t5": 500}
+STEPS = {"bert": 300, "gpt2": 150, "t5": 400}
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bert", "t5"])
@@ -336,12 +336,12 @@ def test_a_rule_of_texts_is_learnt_and_saved(
     )
     report = run(recipe)
     assert report.scores is not None and report.model is not None
-    # Who knew words alone would have 20; the rule halves the nats: sqrt(20) is 4.5, for both sides hidden a bit more.
-    assert 1.0 <= report.scores.scores["perplexity"] < 9.0
+    # Who knows no more than which words there are has 20. A decoder cannot know the first of about eight.
+    assert 1.0 <= report.scores.scores["perplexity"] < 4.0
     pipe = nlpipe.load(report.model)
     again = pipe([example.text for example in report.examples])
     assert [one.to_dict() for one in again] == [one.to_dict() for one in report.results]
-    found = pipe("ba ba be be bi bi", token_log_probabilities=True)
+    found = pipe("ba ba ba ba ba ba", token_log_probabilities=True)
     assert len(found.token_log_probabilities) == found.tokens
     assert found.perplexity == pytest.approx(math.exp(-found.log_probability / found.tokens))
     assert found.perplexity < pipe("ba be bi bo bu da").perplexity

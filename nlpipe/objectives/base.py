@@ -54,8 +54,8 @@ class Text(Query):
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """One or both."""
-        return (self.first,) if self.second is None else (self.first, self.second)
+        """One or both, and the choices."""
+        return (self.first, *([] if self.second is None else [self.second]), *self.choices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 class Document:
     """The place of a row that is a whole text still: `marks` [tokens] say what each token is to its objective.
 
-    `prefix` and `suffix` are laid around a window.
+    `prefix` and `suffix` are laid around a window. Of a text that spans are taken out of, `room` is how many of its
+    tokens a window holds; with `again` its decoder writes the whole text.
     """
 
     marks: tuple[int, ...]
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
+    room: int = 0
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

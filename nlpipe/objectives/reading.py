@@ -193,7 +193,8 @@ class Denoising:
         return parts([replace(self._whole(piece), seen=(len(read), len(ids))) for piece in pieces])
 
     def _whole(self, ids: list[int]) -> Row:
-        return Row(ids, place=packing.Document((0,) * len(ids)), beside=_beside(len(ids), sentinels=self.sentinels))
+        place = packing.Document((0,) * len(ids), room=self.room, again=not self.sentinels)
+        return Row(ids, place=place, beside=_beside(len(ids), again=place.again))
 
     def drawn(self, row: Row, rng: np.random.Generator) -> Row:
         """A training row with spans taken out anew."""
@@ -207,13 +208,14 @@ class Denoising:
         return self._row(ids, taken, [*self.start[1:], *target, end], Place(start=self.start[:1]))
 
 
-def windows(rows: Sequence[Row], rng: np.random.Generator, room: int, *, sentinels: bool) -> Iterator[Row]:
-    """Texts joined into windows of `room` tokens, nothing between them, as T5's pretraining has it."""
-    for part in packing.cut(packing.joined(rows, rng), room):
-        place = packing.Document(tuple(part.marks))
-        yield Row(part.ids, place=place, beside=_beside(len(part.ids), sentinels=sentinels))
+def windows(rows: Sequence[Row], rng: np.random.Generator) -> Iterator[Row]:
+    """Texts joined into full windows, nothing between them, as T5's pretraining has it."""
+    place = rows[0].place
+    for part in packing.cut(packing.joined(rows, rng), place.room):
+        own = replace(place, marks=tuple(part.marks))
+        yield Row(part.ids, place=own, beside=_beside(len(part.ids), again=place.again))
 
 
-def _beside(count: int, *, sentinels: bool) -> int:
+def _beside(count: int, *, again: bool) -> int:
     """About how many tokens the decoder reads for `count` of the text: what steps are planned by."""
-    return count // 4 + 2 if sentinels else count + 2
+    return count + 2 if again else count // 4 + 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -41,6 +41,12 @@ class Seq2SeqText(TextObjective):
         """Spans of the text restored from the rest of it: span corruption, or text infilling (`Denoising`)."""
         denoising = self._denoising(tok)
         return denoising.learnt(text) if learnt else denoising.judged(text)
+
+    def arrange(self, rows: Iterable[Row], rng: np.random.Generator) -> Iterator[Row]:
+        """Texts to be joined become full windows; all other rows stay as they are."""
+        given = list(rows)
+        joining = bool(given) and isinstance(given[0].place, Document) and (self.reading or reading.Reading()).pack
+        return reading.windows(given, rng) if joining else iter(given)
 
     def laid(self, text: str, query: Prompt, tok: Tokenizers) -> list[int]:
         """The source with its special tokens, in its language where the model is told one."""

@@ -70,7 +70,7 @@ def shrink(recipe: Recipe, plugins: Plugins) -> Small:
     kind = plugins.task(recipe.task.name)
     model, length = recipe.model, recipe.model.max_length
     said = stand_in(
-        model.backbone,
+        model.backbone or str((model.new or {}).get("model_type")),  # of a new model its type says enough
         model.revision,
         folder / "backbone",
         seed=seed,
@@ -123,7 +123,14 @@ def _options(kind: type[AnyTask], given: Mapping[str, Any]) -> Any:
 def _rewritten(recipe: Recipe, folder: Path) -> Recipe:
     """Few steps, short answers, few resamples, and folders of its own; rows are still to be put in."""
     changes: dict[str, Any] = {
-        "model": recipe.model.model_copy(update={"backbone": str(folder / "backbone"), "revision": "main"}),
+        "model": recipe.model.model_copy(
+            update={
+                "backbone": str(folder / "backbone"),
+                "new": None,
+                "tokenizer": None,
+                "revision": "main",
+            }
+        ),
         "generation": _short(recipe.generation),
         "evaluate": recipe.evaluate.model_copy(update={"bootstrap": min(recipe.evaluate.bootstrap, 20)}),
         "run": recipe.run.model_copy(update={"device": "cpu"}),
@@ -205,7 +212,7 @@ def _usable(recipe: Recipe, kind: type[AnyTask], given: Mapping[str, Any]) -> li
 
 def _asked(recipe: Recipe, task: AnyTask) -> tuple[Objective, Backbone]:
     """The small model with the objective by which the recipe asks it."""
-    location = Location(recipe.model.backbone, Path(recipe.model.backbone))
+    location = Location(recipe.model.name, Path(recipe.model.name))
     family = backbone.family_of(upstream.read_config(location.folder))
     objective = task.objective(preparing.choose(type(task), family, recipe.model.objective)).placed(family, {})
     objective = replace(objective, window=replace(objective.window, long="truncate"))

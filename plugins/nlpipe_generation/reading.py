@@ -78,9 +78,9 @@ class LanguageModelling(Task[Given, Given, Likelihood, Settings]):
     def objective(self, kind: type[Objective]) -> Objective:
         """One that reads. Raises UnsupportedError for a setting that would do nothing."""
         options = self.options
-        usual = Settings()
-        for name in frozenset[str]().union(*ONLY.values()) - ONLY[kind]:
-            if getattr(options, name) != getattr(usual, name):
+        every = frozenset[str]().union(*ONLY.values())
+        for name in sorted(every - ONLY.get(kind, every)):
+            if getattr(options, name) != Settings.model_fields[name].default:
                 raise UnsupportedError(f"task.{name} does nothing for {kind.__name__}; leave it out")
         if kind is MaskedText:
             share = MaskedText().share if options.noise is None else options.noise

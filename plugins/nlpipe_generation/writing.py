@@ -117,8 +117,8 @@ class Writing(Task[Given, Written, Text, Settings]):
         if turns[-1].role == "assistant":
             raise DataError("the last of `messages` is the assistant's; there is nothing to answer")
         told = tuple(Message(turn.role, turn.content) for turn in turns)
-        turns = told if told[0].role == "system" else (*system, *told)
-        return Prompt(messages=turns, each_turn=self.options.turns == "all")
+        whole = told if told[0].role == "system" else (*system, *told)
+        return Prompt(messages=whole, each_turn=self.options.turns == "all")
 
     def gold(self, example: Written, objective: Objective) -> str:
         """The completion as it stands."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,8 +14,9 @@ from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
 from nlpipe.objectives.base import Answer as Given
 from nlpipe.objectives.base import Generated, Prompt, Query
 from nlpipe.results import Text
-from nlpipe.task import Family, Record, Task, TaskOptions
-from nlpipe_qa.scores import EXACT_MATCH, F1
+from nlpipe.task import Family, Format, Record, Task, TaskOptions
+from nlpipe_qa.scores import BY_CHARACTERS, EXACT_MATCH, F1
+from nlpipe_qa.squad import SQUAD
 
 FIELDS = ("question", "context")
 
@@ -48,6 +49,9 @@ class QuestionAnswered(Question):
             return {**data, "answers": {"text": (given,)}}
         if isinstance(given, list | tuple):
             return {**data, "answers": {"text": tuple(given)}}
+        if isinstance(given, Mapping):
+            plain = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+            return {**data, "answers": plain}
         return data
 
     @model_validator(mode="after")
@@ -78,6 +82,11 @@ class Settings(TaskOptions):
         None, description="what is learnt, and told as no answer, where a row has none; null: such rows are refused"
     )
     chat: bool = Field(False, description="put what is asked as the user's turn into the model's chat template")
+    words: Literal["spaces", "characters"] = Field(
+        "spaces",
+        description="what the scores take for words: what stands between spaces, as SQuAD's script, or each character "
+        "of scripts without spaces (Chinese, Japanese, Thai …), as MLQA's",
+    )
 
     @field_validator("template", "decoder_template")
     @classmethod
@@ -100,6 +109,12 @@ class GenerativeQuestionAnswering(Task[Question, QuestionAnswered, Text, Setting
     Result = Text
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (F1, EXACT_MATCH)
+    formats: ClassVar[Mapping[str, Format]] = {"squad": SQUAD}
+
+    def __init__(self, labels: Sequence[str] = (), options: Settings | None = None) -> None:
+        super().__init__(labels, options)
+        if self.options.words == "characters":
+            self.metrics = BY_CHARACTERS  # type: ignore[misc]  # a class variable for all who set no such option
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
