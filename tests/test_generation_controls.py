@@ -179,8 +179,10 @@ def test_stop_strings_end_an_answer(name: str, mode: str, writers: dict[str, Wri
     stop = texts[at].strip()[2:4].strip()
     assert stop
     stopped = writer.first(**how, stop_strings=(stop,))[at]
-    assert stop in tok.decode(stopped) and stop not in tok.decode(stopped[:-1])
-    assert len(stopped) < len(usual[at]) or tok.decode(usual[at]).endswith(stop)
+    assert stop not in tok.decode(stopped[:-1])  # but in the usual answer, which goes on behind it
+    assert stop in tok.decode(usual[at][:-1]) and stopped != usual[at]
+    if mode != "beams":  # there an answer without the string may be the better one
+        assert stop in tok.decode(stopped)
 
 
 def test_an_answer_begins_as_it_is_told(writers: dict[str, Writer]) -> None:

@@ -337,7 +337,7 @@ def test_a_rule_of_texts_is_learnt_and_saved(
     report = run(recipe)
     assert report.scores is not None and report.model is not None
     # Who knows no more than which words there are has 20. A decoder cannot know the first of about eight.
-    assert 1.0 <= report.scores.scores["perplexity"] < 4.0
+    assert 1.0 <= report.scores.scores["perplexity"] < 6.0
     pipe = nlpipe.load(report.model)
     again = pipe([example.text for example in report.examples])
     assert [one.to_dict() for one in again] == [one.to_dict() for one in report.results]
