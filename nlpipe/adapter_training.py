@@ -56,7 +56,7 @@ class RankCompanion(Companion):
             if "lora_A" in name or "lora_B" in name:
                 product = weight @ weight.T if "lora_A" in name else weight.T @ weight
                 norms.append(torch.linalg.matrix_norm(product - torch.eye(len(product), device=product.device)))
-        return self.config.orth_reg_weight * torch.stack(norms).mean()
+        return float(self.config.orth_reg_weight) * torch.stack(norms).mean()
 
     def stepped(self, step: int) -> None:
         """Importances from this step's gradients; what no longer fits the budget is set to zero."""

@@ -29,6 +29,8 @@ CARD = "nlpipe.json"
 ADAPTER = "adapter"
 FORMAT = 1
 
+Quantize = Literal["4bit", "8bit"]
+
 log = logging.getLogger("nlpipe")
 
 
@@ -56,6 +58,7 @@ class Card(BaseModel):
     objective: str
     head: Literal["transformers", "nlpipe"] = "transformers"
     weights: Literal["merged", "adapter"] = "merged"
+    quantize: Quantize | None = None  # how the base's weights are kept, which stand beside the adapter
     attention: Literal["auto", "opened", "causal"] = "auto"
     window: Window
     generation: dict[str, Any] = {}  # how text is written: a recipe's `generation:`
@@ -192,16 +195,13 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
         if loaded.fresh:
             raise ArtifactError(f"{folder} lacks the weights of {', '.join(loaded.fresh)}: it is incomplete")
         return loaded
-    base = backbone.locate(card.backbone.name, revision=card.backbone.revision or "main", offline=offline)
-    if base.sha256 != card.backbone.sha256:
-        raise ArtifactError(
-            f"the adapter in {folder} was trained on {card.backbone.name} with sha256 {card.backbone.sha256}, "
-            f"what lies there now has {base.sha256}: it would give other answers. Restore that base, or train again."
-        )
-    loaded = backbone.load(base, objective, dtype=dtype, labels=card.labels, attention=card.attention)
+    base = base_of(folder, card, offline=offline)
+    loaded = backbone.load(
+        base, objective, dtype=dtype, labels=card.labels, attention=card.attention, quantize=card.quantize
+    )
     adapted = adapter.load(loaded.model, folder / ADAPTER)
     return Backbone(
-        model=adapted,
+        model=adapted.model,
         tokenizers=backbone.tokenizers(Location(str(folder), folder), loaded.model.config),
         family=loaded.family,
         location=base,
@@ -210,6 +210,17 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
         limit=loaded.limit,
         attention=loaded.attention,
     )
+
+
+def base_of(folder: Path, card: Card, *, offline: bool) -> Location:
+    """Where the base of an adapter lies. Raises ArtifactError where it is gone, or another than it was trained on."""
+    base = backbone.locate(card.backbone.name, revision=card.backbone.revision or "main", offline=offline)
+    if base.sha256 != card.backbone.sha256:
+        raise ArtifactError(
+            f"the adapter in {folder} was trained on {card.backbone.name} with sha256 {card.backbone.sha256}, "
+            f"what lies there now has {base.sha256}: it would give other answers. Restore that base, or train again."
+        )
+    return base
 
 
 def infer(

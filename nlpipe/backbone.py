@@ -229,11 +229,13 @@ def load(
     seed: int = 0,
     labels: tuple[str, ...] = (),
     attention: Attention = "auto",
+    quantize: str | None = None,
 ) -> Backbone:
     """A model with the objective's head; what the checkpoint lacks is drawn from `seed` and named in `fresh`.
 
     With `attention` `auto` or `opened` a decoder sees both sides where the objective needs that; `causal` leaves it
-    as its config says. Raises UnsupportedError where it cannot be opened.
+    as its config says. Raises UnsupportedError where it cannot be opened. `quantize` 4bit or 8bit keeps the weights
+    of the backbone's layers in that many bits; the head, the embeddings and the norms stay as they are.
     """
     config = upstream.read_config(location.folder)
     tok = tokenizers(location, config)
@@ -245,15 +247,20 @@ def load(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if objective.head is None:
-            model, missing = bare.load(location.folder, config, dtype)
+            model, missing = bare.load(location.folder, config, dtype, quantize)
         elif upstream.has_head(objective.head, config):
-            model, missing = upstream.load_model(objective.head, location.folder, config, dtype)
+            model, missing = upstream.load_model(objective.head, location.folder, config, dtype, quantize)
             missing = _found_again(model, missing, location.folder, config, dtype)
         elif objective.head == pairs.HEAD and family_of(config) is Family.ENCODER:
+            if quantize:
+                raise UnsupportedError(
+                    f"model.quantize: {quantize}: an encoder becomes a pair with new weights, which have to be trained "
+                    "in full; leave it out, or take a backbone that writes by itself"
+                )
             model, missing = pairs.warm(location.folder, config, tok.source, dtype)
             tok = replace(tok, start=(model.config.decoder_start_token_id,))
         else:
-            base, _ = upstream.load_model(None, location.folder, config, dtype)
+            base, _ = upstream.load_model(None, location.folder, config, dtype, quantize)
             model, missing = HeadedModel.over(base, location.folder, objective)
     if opened:
         prove_open(model, config)
@@ -279,6 +286,11 @@ def _found_again(model: Any, missing: frozenset[str], folder: Path, config: Any,
     own = {f"{prefix}{name}" for name, _ in model.base_model.named_parameters()}
     if model.base_model is model or not own or not own <= missing:
         return missing
+    if upstream.quantized(model):
+        raise UnsupportedError(
+            f"model.quantize: transformers does not find this folder's weights for {type(model).__name__} by their "
+            "names; leave it out"
+        )
     base, lost = upstream.load_model(None, folder, config, dtype)
     model.base_model.load_state_dict(base.state_dict())
     return (missing - own) | {f"{prefix}{name}" for name in lost}
@@ -379,6 +391,11 @@ class HeadedModel(nn.Module):
         if fits:
             model.head.load_state_dict(saved)
         return model, frozenset() if fits else frozenset({"head.weight", "head.bias"})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.parameters()).device
 
     def _reader(self) -> nn.Module:
         whole: Any = self.base

@@ -28,6 +28,11 @@ class EncoderHalf(nn.Module):
         for parameter in base.parameters():
             parameter.requires_grad_(id(parameter) in used)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.parameters()).device
+
     def _encoder(self) -> nn.Module:
         whole: Any = self.base
         encoder: nn.Module = whole.get_encoder()
@@ -44,12 +49,14 @@ class EncoderHalf(nn.Module):
         whole.save_pretrained(folder)
 
 
-def load(folder: Path, config: Any, dtype: torch.dtype) -> tuple[nn.Module, frozenset[str]]:
+def load(
+    folder: Path, config: Any, dtype: torch.dtype, quantize: str | None = None
+) -> tuple[nn.Module, frozenset[str]]:
     """The bare model, and the names of weights that it reads and that the folder does not have.
 
     A pooler on top of the states is not read: it stays as it is in the folder, and is left out where it is missing.
     """
-    model, missing = upstream.load_model(None, folder, config, dtype)
+    model, missing = upstream.load_model(None, folder, config, dtype, quantize)
     pooler = getattr(model, "pooler", None)
     if isinstance(pooler, nn.Module):
         if any(name.startswith("pooler.") for name in missing):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +92,23 @@ def labels(task: type[AnyTask], options: Any, wanted: Sequence[str] | None, spli
     return tuple(wanted)
 
 
-def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline: bool) -> Location:
-    """Where the backbone's weights lie. An nlpipe artifact is its merged model; a new model is made in `folder`."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where training starts: a backbone's weights, the folder that says how it is asked, and an adapter on top."""
+
+    location: Location
+    folder: Path
+    adapter: Path | None = None
+    quantize: artifact.Quantize | None = None
+
+
+def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline: bool) -> Start:
+    """Where the backbone's weights lie. An nlpipe model is its merged weights, or its adapter on its own base;
+    a new model is made in `folder`.
+
+    Raises ArtifactError for an adapter that was trained for something else than the recipe's task and labels: its head
+    would not fit.
+    """
     if recipe.model.backbone is None:
         kind = choose(type(task), scratch.family(recipe.model), recipe.model.objective)
         seed = recipe.train.seed if recipe.train else 0
@@ -101,14 +116,24 @@ def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline:
         def texts() -> Iterator[str]:
             return _texts(task, task.objective(kind), split)
 
-        return scratch.make(recipe.model, kind.head, texts, folder, seed=seed, offline=offline)
+        made = scratch.make(recipe.model, kind.head, texts, folder, seed=seed, offline=offline)
+        return Start(made, made.folder)
     location = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
-    if artifact.is_artifact(location.folder) and artifact.read_card(location.folder).weights == "adapter":
+    if not artifact.is_artifact(location.folder):
+        return Start(location, location.folder)
+    card = artifact.read_card(location.folder)
+    if card.weights == "merged":
+        return Start(location, location.folder)
+    if (card.task, card.labels) != (task.name, task.labels):
         raise ArtifactError(
-            f"{location.name} holds an adapter alone; fine-tuning on top of it needs merged weights: train it "
-            "again with output.weights: merged"
+            f"{location.name} holds an adapter alone, trained for {card.task}"
+            + (f" with the labels {', '.join(card.labels)}" if card.labels else "")
+            + f", not for {task.name}"
+            + (f" with {', '.join(task.labels)}" if task.labels else "")
+            + ". To begin from it, train it again with output.weights: merged"
         )
-    return location
+    base = artifact.base_of(location.folder, card, offline=offline)
+    return Start(base, location.folder, location.folder / artifact.ADAPTER, card.quantize)
 
 
 def _texts(task: AnyTask, objective: Objective, split: Split) -> Iterator[str]:
@@ -120,9 +145,12 @@ def _texts(task: AnyTask, objective: Objective, split: Split) -> Iterator[str]:
             yield gold
 
 
-def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective, Backbone]:
-    """The objective as the recipe configures it, and the backbone with its head."""
-    section, settings = recipe.model, recipe.train
+def model(recipe: Recipe, task: AnyTask, start: Start, *, places: int = 0) -> tuple[Objective, Backbone]:
+    """The objective as the recipe configures it, and the backbone with its head.
+
+    `places` of the tokens that it reads at once are an adapter's.
+    """
+    section, settings, location = recipe.model, recipe.train, start.location
     assert settings is not None
     family = backbone.family_of(upstream.read_config(location.folder))
     kind = choose(type(task), family, section.objective)
@@ -137,7 +165,7 @@ def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective,
             }
         )
     )
-    stated = artifact.stated_for(objective, location.folder)
+    stated = artifact.stated_for(objective, start.folder)
     objective = objective.placed(family, stated)
     _whole_batches(objective, settings)
     base = backbone.load(
@@ -147,7 +175,9 @@ def model(recipe: Recipe, task: AnyTask, location: Location) -> tuple[Objective,
         seed=settings.seed,
         labels=task.labels,
         attention=section.attention,
+        quantize=section.quantize or start.quantize,
     )
+    base = replace(base, limit=base.limit - places)
     wished = min(stated.get("max_length", base.limit), base.limit)
     length = wished if section.max_length == "auto" else section.max_length
     objective = backbone.with_window(objective, base.limit, length)

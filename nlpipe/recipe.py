@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from nlpipe import recipe_new
 from nlpipe.errors import Problem, RecipeError, nearest
+from nlpipe.recipe_adapter import against_method
 from nlpipe.recipe_files import load, shipped
 from nlpipe.recipe_sections import (
     AdapterSection,
@@ -98,6 +99,8 @@ def check(recipe: Recipe, tasks: Tasks) -> TaskOptions:
     `read` has done this; a recipe made in Python has not been compared with its task.
     """
     wrong = recipe_new.problems(recipe.model.new)
+    if recipe.adapter is not None:
+        wrong |= against_method(recipe.adapter.written)
     if wrong:
         raise _error("", Document({}), wrong)
     return options_of(recipe.task.name, recipe.task.options, tasks, recipe.model.objective)
@@ -123,6 +126,10 @@ def _validated(document: Document, tasks: Tasks, title: str) -> Recipe:
         task = recipe.task
         wrong = _against_task(task.name, task.options, recipe.model.objective, tasks)[1]
         wrong |= recipe_new.problems(recipe.model.new)
+    if isinstance(value.get("adapter"), Mapping):
+        wrong = {**against_method(value["adapter"]), **wrong}
+        if title and "fields" in value["adapter"]:
+            wrong["adapter", "fields"] = "unknown setting; the method's own settings stand beside its name"
     if title and isinstance(value.get("task"), dict) and "options" in value["task"]:
         wrong["task", "options"] = "unknown setting; the task's own settings stand beside its name"
     wrong = {key: message for key, message in wrong.items() if not _explained(key, document)}

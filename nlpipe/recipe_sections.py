@@ -18,6 +18,17 @@ from nlpipe.recipe_training import LEARNING_RATES, TrainSection
 Split = Literal["train", "validation", "test"]
 
 
+def gathered(data: Any, section: type[Section], name: str) -> Any:
+    """The data of a section with all that is none of its fields put under `name`."""
+    if not isinstance(data, Mapping):
+        return data
+    core = {key: value for key, value in data.items() if key in section.model_fields}
+    beside = {key: value for key, value in data.items() if key not in section.model_fields}
+    if beside and isinstance(core.get(name, {}), Mapping):
+        core[name] = {**core.get(name, {}), **beside}
+    return core
+
+
 class TaskSection(Section):
     """What the data mean. `task: NAME` is short for `task: {name: NAME}`."""
 
@@ -31,15 +42,7 @@ class TaskSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            return {"name": data}
-        if not isinstance(data, Mapping):
-            return data
-        core = {key: value for key, value in data.items() if key in cls.model_fields}
-        beside = {key: value for key, value in data.items() if key not in cls.model_fields}
-        if beside and isinstance(core.get("options", {}), Mapping):
-            core["options"] = {**core.get("options", {}), **beside}
-        return core
+        return {"name": data} if isinstance(data, str) else gathered(data, cls, "options")
 
     @field_validator("labels")
     @classmethod
@@ -96,6 +99,8 @@ class ModelSection(Section):
     """tokens that neighbouring windows share"""
     attention: Literal["auto", "causal"] = "auto"
     """a decoder that labels words or finds spans sees both sides; `causal` leaves it as it was pretrained"""
+    quantize: Literal["4bit", "8bit"] | None = None
+    """keep the backbone's layers in so many bits (bitsandbytes; needs an adapter); null: as dtype says"""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """the numbers the weights are loaded as; auto: float32 on a processor"""
 
@@ -139,16 +144,28 @@ class ModelSection(Section):
 class AdapterSection(Section):
     """A small set of new weights that is trained in the model's place."""
 
-    method: Literal["lora"] = "lora"
-    """LoRA: Hu et al. 2021, https://arxiv.org/abs/2106.09685"""
-    r: Count = 8
-    """the rank of each update"""
-    alpha: Real = Field(16.0, gt=0)
-    """updates are scaled by alpha / r"""
-    dropout: Real = Field(0.0, ge=0, lt=1)
-    """the share of the adapter's inputs dropped in training"""
+    method: Name = "lora"
+    """one of PEFT's (docs/adapters.md); LoRA: Hu et al. 2021, https://arxiv.org/abs/2106.09685"""
+    r: Count | None = None
+    """the rank of each update; null: the method's default (LoRA: 8)"""
+    alpha: Real | None = Field(None, gt=0)
+    """the scale of the updates (LoRA: alpha / r); null: the method's default (LoRA: 16)"""
+    dropout: Real | None = Field(None, ge=0, lt=1)
+    """the share of the adapter's inputs dropped in training; null: the method's default (LoRA: 0)"""
     targets: str | Sequence[str] = "auto"
-    """layers that get an update: auto (query and value), all-linear, a list of name ends, or one regex"""
+    """layers that are adapted: auto (query and value), all-linear, a list of name ends, or one regex"""
+    fields: dict[str, Any] = Field(default_factory=dict)
+    """the method's own settings, under PEFT's names; in YAML they stand beside `method`"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        return gathered(data, cls, "fields")
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """As a recipe has it: the method's own settings beside the core's."""
+        return {**{name: getattr(self, name) for name in type(self).model_fields if name != "fields"}, **self.fields}
 
     @field_validator("targets")
     @classmethod
@@ -237,7 +254,7 @@ class Recipe(Section):
     """what the data mean"""
     model: ModelSection = Field(examples=[{"backbone": "FacebookAI/roberta-base"}])
     """the pretrained model, or a new one, and how it is asked"""
-    adapter: AdapterSection | None = None
+    adapter: AdapterSection | None = Field(None, validate_default=True)
     """train an adapter; null: all weights are trained"""
     data: DataSection = Field(examples=[{"train": "data/train.jsonl", "validation": 0.1}])
     """where the rows come from"""
@@ -254,7 +271,12 @@ class Recipe(Section):
 
     @field_validator("adapter")
     @classmethod
-    def _something_to_adapt(cls, adapter: AdapterSection | None, info: ValidationInfo) -> AdapterSection | None:
+    def _fits_model(cls, adapter: AdapterSection | None, info: ValidationInfo) -> AdapterSection | None:
+        model = info.data.get("model")
+        if model is not None and model.quantize and adapter is None:
+            raise complain(
+                f"is '{model.quantize}', and so few bits cannot be trained; add an `adapter`", "model.quantize"
+            )
         if adapter is not None and "model" in info.data and info.data["model"].new is not None:
             raise complain(
                 "needs a pretrained model: a new one has random weights, which an adapter leaves as they are"

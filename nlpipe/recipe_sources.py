@@ -46,6 +46,8 @@ def _whole(value: Any) -> Any:
 
 
 # Strict, because pydantic would otherwise read `true` as 1 and "3" as 3.
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+"""A whole number."""
 Size = Annotated[int, Field(strict=True, ge=0), BeforeValidator(_whole)]
 """A whole number from 0."""
 Count = Annotated[int, Field(strict=True, ge=1), BeforeValidator(_whole)]

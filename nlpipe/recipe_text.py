@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nlpipe.adapter_methods import METHODS, model_of
 from nlpipe.errors import RecipeError
-from nlpipe.recipe_sections import Recipe, TaskSection
+from nlpipe.recipe_sections import AdapterSection, Recipe, TaskSection
 from nlpipe.recipe_sources import PATHS, CollectionSource, FileSource, HubSource
 from nlpipe.recipe_yaml import to_yaml
 from nlpipe.task import Family, Task
@@ -36,6 +37,8 @@ def dump(recipe: Recipe) -> str:
     plain = _plain(recipe)
     task = plain["task"]
     plain["task"] = {"name": task["name"], "labels": task["labels"], **task["options"]}
+    if recipe.adapter is not None:
+        plain["adapter"] = _plain(recipe.adapter.written)
     for name in ("train", "validation", "test"):
         plain["data"][name] = _source(getattr(recipe.data, name))
     for name in ("backbone", "tokenizer"):
@@ -89,11 +92,32 @@ def schema(tasks: _Tasks) -> dict[str, Any]:
         found = tasks[name].Options.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
         definitions |= {f"{name}.{inner}": part for inner, part in found.pop("$defs", {}).items()}
         cases.append(_case(name, tasks[name].summary, found))
+    definitions["AdapterSection"] = {
+        "description": definitions["AdapterSection"].get("description", ""),
+        "oneOf": [_method_case(name) for name in METHODS],
+    }
     description = whole["properties"]["task"].get("description", "")
     short = {"enum": names, "type": "string"}
     whole["properties"]["task"] = {"description": description, "oneOf": [short, *cases]}
     whole["properties"]["extends"] = {"type": "string", "description": "a recipe that this one is put over"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
+
+
+def _method_case(name: str) -> dict[str, Any]:
+    """What may stand in an `adapter:` of one method; lora is meant where none is named."""
+    core = AdapterSection.model_json_schema()["properties"]
+    own = model_of(name).model_json_schema()["properties"]
+    return {
+        "type": "object",
+        "description": METHODS[name].about,
+        "properties": {
+            "method": {**core["method"], "const": name},
+            **{key: core[key] for key in METHODS[name].core},
+            **own,
+        },
+        "required": [] if name == "lora" else ["method"],
+        "additionalProperties": False,
+    }
 
 
 def _case(name: str, summary: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ ELSEWHERE = {
     "base_model": "model.backbone",
     "gradient_accumulation_steps": "train.micro_batch",
     "gradient_clipping": "train.clip",
+    "load_in_4bit": "model.quantize",
+    "load_in_8bit": "model.quantize",
     "lora": "adapter",
     "lora_alpha": "adapter.alpha",
     "lora_dropout": "adapter.dropout",
@@ -38,6 +40,8 @@ ELSEWHERE = {
     "num_train_epochs": "train.epochs",
     "output_dir": "output.dir",
     "peft": "adapter",
+    "peft_type": "adapter.method",
+    "quantization": "model.quantize",
     "per_device_train_batch_size": "train.batch_size",
     "pretrained": "model.backbone",
     "rank": "adapter.r",
@@ -174,7 +178,7 @@ def _unknown(word: str, section: str, known: list[str], root: type[BaseModel]) -
         for name, info in root.model_fields.items()
         for part in _models(info.annotation)
         for field in part.model_fields
-        if field != "options"  # in a file they stand beside `name`
+        if field not in ("options", "fields")  # in a file they stand beside `name` and `method`
     }
     place = ELSEWHERE.get(word) or places.get(word) or (word if word in root.model_fields else None)
     if place:

@@ -161,10 +161,13 @@ def class_names(head: str, config: Any) -> frozenset[str]:
     return frozenset(kind.__name__ for kind in (found if isinstance(found, tuple) else (found,)))
 
 
-def load_model(head: str | None, folder: Path, config: Any, dtype: Any) -> tuple[Any, frozenset[str]]:
+def load_model(
+    head: str | None, folder: Path, config: Any, dtype: Any, quantize: str | None = None
+) -> tuple[Any, frozenset[str]]:
     """A model and the names of its weights that the folder does not have.
 
-    `head` None loads the bare backbone. Raises ArtifactError for corrupt or missing weight files.
+    `head` None loads the bare backbone; `quantize` 4bit or 8bit keeps its layers so. Raises ArtifactError for corrupt
+    or missing weight files, UnsupportedError where quantising is not installed.
     """
     if not list(folder.glob("*.safetensors")):
         pickles = [path.name for path in folder.glob("*.bin")]
@@ -185,11 +188,51 @@ def load_model(head: str | None, folder: Path, config: Any, dtype: Any) -> tuple
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **({"quantization_config": _quantization(quantize, kind, config)} if quantize else {}),
         )
+    except UnsupportedError:
+        raise
     except Exception as error:
         raise ArtifactError(f"the weights in {folder} cannot be loaded: {_reason(error)}") from error
     missing = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     return model, frozenset(missing)
+
+
+def quantized(model: Any) -> bool:
+    """Whether a model's layers are kept in 4 or 8 bits."""
+    return any(type(module).__module__.startswith("bitsandbytes.") for module in model.modules())
+
+
+def _quantization(quantize: str, kind: Any, config: Any) -> Any:
+    """bitsandbytes' settings, as QLoRA's (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314) in 4 bits.
+
+    Heads and poolers stay as they are: they may be new, and are then trained in full.
+    """
+    from importlib.util import find_spec
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise UnsupportedError(
+            f"model.quantize: {quantize} needs bitsandbytes, which is not installed: pip install 'nlpipe[quantized]'"
+        )
+    with torch.device("meta"):
+        shape = kind.from_config(config, trust_remote_code=False)
+    backbone = shape.base_model_prefix
+    beside = [name for name, _ in shape.named_children() if hasattr(shape, backbone) and name != backbone]
+    beside += [name for name, _ in shape.named_children() if name.endswith(("_outputs", "classifier", "lm_head"))]
+    beside += [name for name, _ in shape.named_modules() if name.rpartition(".")[2] == "pooler"]
+    half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=sorted({*beside}))
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if half else torch.float32,
+        llm_int8_skip_modules=sorted({*beside}),
+    )
 
 
 def _encoder_alone(config: Any) -> Any:

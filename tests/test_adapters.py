@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import adapter, backbone, pipelines
+from nlpipe import adapter, adapter_targets, backbone, pipelines
 from nlpipe.backbone import Location
 from nlpipe.errors import ArtifactError, UnsupportedError
 from nlpipe.objectives import SequenceLabel
@@ -122,24 +122,25 @@ def _model(tmp_path: Path, architecture: str = "bert") -> Any:
 
 def test_targets(tmp_path: Path) -> None:
     model = _model(tmp_path)
-    auto = adapter.targets(model, "auto")
+    auto = adapter_targets.find(model, "auto")
     assert len(auto) == 4
     assert all(name.endswith(("query", "value")) for name in auto)
-    every = adapter.targets(model, "all-linear", exclude=["classifier"])
+    every = adapter_targets.find(model, "all-linear", exclude=["classifier"])
     assert "classifier" not in every
     assert set(auto) < set(every)
-    assert adapter.targets(model, ["key"]) == [name for name in every if name.endswith(".key")]
-    assert len(adapter.targets(model, r".*layer\.0\..*query")) == 1
+    assert adapter_targets.find(model, ["key"]) == [name for name in every if name.endswith(".key")]
+    assert len(adapter_targets.find(model, r".*layer\.0\..*query")) == 1
     with pytest.raises(UnsupportedError, match="no layer of this model is called 'quary'; did you mean 'query'"):
-        adapter.targets(model, ["query", "quary"])
+        adapter_targets.find(model, ["query", "quary"])
     with pytest.raises(UnsupportedError, match="there are:"):
-        adapter.targets(model, "nothing.*")
+        adapter_targets.find(model, "nothing.*")
 
 
 def test_only_the_adapter_and_the_head_are_trained(tmp_path: Path) -> None:
     objective = SequenceLabel(labels=("a", "b"))
     base = backbone.load(Location("tiny", tiny("t5", tmp_path)), objective)
-    model = adapter.attach(base.model, AdapterSection(r=4), objective, base.fresh, own=False)
+    made = adapter.attach(base.model, AdapterSection(r=4), objective, base.fresh, steps=1, folder=base.location.folder)
+    model = made.model
     names = set(adapter.trained(model))
     assert all("lora_" in name or "classification_head" in name for name in names)
     assert any("classification_head.modules_to_save" in name for name in names)

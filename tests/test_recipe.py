@@ -136,9 +136,9 @@ DEFAULTS: dict[str, Any] = {
     "model": {
         "backbone": "x", "new": None, "tokenizer": None, "revision": "main",
         "objective": "auto", "max_length": "auto", "long": "window", "overlap": 0,
-        "attention": "auto", "dtype": "auto",
+        "attention": "auto", "quantize": None, "dtype": "auto",
     },
-    "adapter": {"method": "lora", "r": 8, "alpha": 16.0, "dropout": 0.0, "targets": "auto"},
+    "adapter": {"method": "lora", "r": None, "alpha": None, "dropout": None, "targets": "auto", "fields": {}},
     "data": {"train": "t", "validation": None, "test": None, "columns": {}, "check": "warn"},
     "train": {
         "epochs": 3.0, "steps": None, "batch_size": 32, "tokens_per_batch": None, "micro_batch": "auto",
@@ -147,7 +147,7 @@ DEFAULTS: dict[str, Any] = {
         "evaluate_every": None, "checkpoint_every": None, "keep": 2, "best": None, "early_stopping": None,
         "freeze": None, "class_weights": None, "label_smoothing": 0.0, "focal": None,
     },
-    "evaluate": {"split": None, "bootstrap": 1000, "slices": None},
+    "evaluate": {"split": None, "bootstrap": 1000, "metrics": (), "slices": None},
     "run": {"device": "auto", "threads": "auto"},
     "output": {"dir": "runs/ner", "weights": "merged"},
 }  # fmt: skip
@@ -348,6 +348,17 @@ def test_byte_order_mark_and_windows_lines(run):
     assert run(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()) == run(GOOD)
 
 
+def test_quantised_weights_need_an_adapter(run):
+    with pytest.raises(RecipeError, match=r"model\.quantize +is '4bit', and so few bits cannot be trained; add an `ad"):
+        run(GOOD, "model.quantize=4bit")
+    assert run(GOOD, "model.quantize=4bit", "adapter={}").model.quantize == "4bit"
+
+
+@pytest.mark.parametrize("way", ["true", "pissa", "pissa_niter_4", "olora"])
+def test_ways_to_begin(run, way):
+    assert str(run(GOOD, f"adapter={{init_lora_weights: {way}}}").adapter.fields["init_lora_weights"]).lower() == way
+
+
 # Problems, one by one: what the YAML says, and the one row that is printed
 
 GOOD_LINES = GOOD.count("\n")
@@ -408,7 +419,30 @@ PROBLEMS: list[tuple[str, str, str]] = [
     ("train: {gradient_checkpointing: 1}", "line 4 train.gradient_checkpointing", "must be true or false, is 1"),
     ("train: {focal: 2, label_smoothing: 0.1}", "line 4 train.focal", "stands beside label_smoothing, which"),
     ("train: {schedule: liner}", "line 4 train.schedule", "or 'inverse_sqrt', is 'liner'; did you mean 'linear'?"),
-    ("adapter: {method: ia3}", "line 4 adapter.method", "must be 'lora', is 'ia3'"),
+    (
+        "adapter: {method: ia4}",
+        "line 4 adapter.method",
+        "unknown method 'ia4'; did you mean 'ia3'?",
+    ),
+    (
+        "adapter: {method: whatever}",
+        "line 4 adapter.method",
+        "unknown method 'whatever'; there are: lora, adalora, ia3",
+    ),
+    ("adapter: {method: xlora}", "line 4 adapter.method", "xlora is left out: it chooses between adapters"),
+    ("adapter: {method: ia3, r: 4}", "line 4 adapter.r", "does nothing for ia3; it has: targets, exclude_modules"),
+    ("adapter: {method: prompt_tuning, targets: [q]}", "line 4 adapter.targets", "does nothing for prompt_tuning"),
+    ("adapter: {use_rslra: true}", "line 4 adapter.use_rslra", "unknown setting; did you mean 'use_rslora'?"),
+    ("adapter: {use_dora: 1}", "line 4 adapter.use_dora", "must be true or false, is 1"),
+    ("adapter: {method: vera, vera_dropout: 0.1}", "line 4 adapter.vera_dropout", "did you mean 'dropout'?"),
+    (
+        "adapter: {init_lora_weights: eva}",
+        "line 4 adapter.init_lora_weights",
+        "must be true, false or one of gaussian, olora, pissa, pissa_niter_[",
+    ),
+    ("adapter: {eva_config: {}}", "line 4 adapter.eva_config", "cannot be set in a recipe: it needs data"),
+    ("adapter: {method: ia3, loraplus_lr_ratio: 4}", "line 4 adapter.loraplus_lr_ratio", "unknown setting"),
+    ("adapter: {fields: {use_dora: true}}", "line 4 adapter.fields", "the method's own settings stand beside its name"),
     ("adapter: {dropout: 1.0}", "line 4 adapter.dropout", "must be less than 1, is 1"),
     ("adapter: {r: 0}", "line 4 adapter.r", "must be at least 1, is 0"),
     ("evaluate: {bootstrap: -1}", "line 4 evaluate.bootstrap", "must be at least 0, is -1"),
@@ -465,7 +499,7 @@ def test_one_problem(run, text, place, words):
         ("train: {label_smoothing: 1.50}", "must be less than 1, is 1.5"),
         ("train: {micro_batch: few}", "must be a whole number or 'auto', is 'few'"),
         ("train: {schedule: zigzag}", "must be one of 'linear', 'cosine', 'constant' or 'inverse_sqrt', is 'zigzag'"),
-        ("adapter: {method: loraa}", "must be 'lora', is 'loraa'"),
+        ("adapter: {method: loraa}", "unknown method 'loraa'; did you mean 'lora'?"),
         ("adapter: {targets: [null]}", "must be text, is null"),
         ("adapter: {targets: [[q]]}", "must be text, is a list"),
         ("adapter: {targets: [true]}", "must be text, is true; put it in quotes"),
@@ -1147,7 +1181,12 @@ def test_the_schema_knows_the_core_and_each_task():
     assert set(ner["properties"]) == {"name", "labels", *Options.model_fields}
     assert ner["properties"]["scheme"]["description"] == "how tags are written"
     assert (ner["additionalProperties"], ner["required"], needy["required"]) == (False, ["name"], ["name", "corpus"])
-    assert "rank of each update" in found["$defs"]["AdapterSection"]["properties"]["r"]["description"]
+    lora, *others = found["$defs"]["AdapterSection"]["oneOf"]
+    assert "rank of each update" in lora["properties"]["r"]["description"]
+    assert (lora["properties"]["method"]["const"], lora["required"]) == ("lora", [])
+    assert {"use_dora", "loraplus_lr_ratio"} <= set(lora["properties"])
+    [ia3] = [other for other in others if other["properties"]["method"]["const"] == "ia3"]
+    assert (ia3["required"], "r" in ia3["properties"], ia3["additionalProperties"]) == (["method"], False, False)
     assert found["$defs"]["TrainSection"]["properties"]["seed"]["minimum"] == 0
     train, validation = (found["$defs"]["DataSection"]["properties"][name] for name in ("train", "validation"))
     # A file, a mapping, or a share; what only Python can give is left out.

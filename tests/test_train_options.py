@@ -38,7 +38,8 @@ def adapted(made: Training, **settings: Any) -> Training:
     """The same training with a LoRA adapter on every attention layer."""
     section = AdapterSection(dropout=0.1, **settings)
     torch.manual_seed(1)
-    return replace(made, model=adapter.attach(made.model, section, made.objective, ("classifier",), own=False))
+    found = adapter.attach(made.model, section, made.objective, ("classifier",), steps=made.steps, folder=Path())
+    return replace(made, model=found.model, companion=found.companion)
 
 
 def scripted(name: str, scores: list[float]) -> Callable[[torch.nn.Module], dict[str, float]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nlpipe import backbone, preparing, running, upstream
+from nlpipe import adapting, backbone, preparing, running, upstream
 from nlpipe.backbone import Backbone, Location
 from nlpipe.errors import NlpipeError, RecipeError
 from nlpipe.generation import BEAMS, Generation
@@ -28,7 +28,7 @@ from nlpipe.recipe import Recipe
 from nlpipe.recipe_sources import without_nulls
 from nlpipe.running import DEFAULT_SEED, Listener, RunReport
 from nlpipe.smoke import rows
-from nlpipe.smoke.backbones import stand_in
+from nlpipe.smoke.backbones import POSITIONS, stand_in
 
 __all__ = ["Small", "run", "shrink"]
 
@@ -75,7 +75,7 @@ def shrink(recipe: Recipe, plugins: Plugins) -> Small:
         folder / "backbone",
         seed=seed,
         width=_width(kind, recipe),
-        positions=length if isinstance(length, int) else None,
+        positions=(length if isinstance(length, int) else POSITIONS) + adapting.places(recipe),
     )
     notes = [f"model: {said}, whose answers mean nothing"]
     made = _rewritten(recipe, folder)
@@ -109,7 +109,7 @@ def _width(kind: type[AnyTask], recipe: Recipe) -> int:
     """The most components of a state that any objective of the task names in its options."""
     options = _options(kind, recipe.task.options)
     task = kind(recipe.task.labels or kind.labels_in(kind.samples(), options), options)
-    found = [1]
+    found = [adapting.width(recipe)]
     for objective in {one for served in kind.row().values() for one in served}:
         with suppress(NlpipeError):  # options that are not about this objective; the run will say so if they should be
             found.append(task.objective(objective).width)

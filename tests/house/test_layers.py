@@ -17,15 +17,15 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 LAYERS = (
     "errors files upstream tokens vocabulary",
     "task details results events metrics hookspecs",
-    "generation recipe recipe_files recipe_new recipe_sections recipe_sources recipe_text recipe_training "
-    "recipe_words recipe_yaml rows",
+    "adapter_methods generation recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
+    "recipe_text recipe_training recipe_words recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
-    "artifact data hub parsers readers shares writers adapter adapter_training freezing backbone pairs runners parity "
-    "metrics_evaluate bare beir memory optimization scratch sentence_files",
+    "artifact data hub parsers readers shares writers adapter adapter_prompts adapter_targets adapter_training "
+    "freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization scratch sentence_files",
     "pipelines",
     "slices measured report",
-    "train training evaluation comparing checkpoint optimizer_state preparing stopping rundir cards progress tracking "
-    "event_log inspect",
+    "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
+    "tracking event_log inspect",
     "checking",
     "running scaffold reporting data_check doctor grid predicting predictions tables",
     "plugin_check testing smoke",
