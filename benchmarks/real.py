@@ -48,6 +48,7 @@ class Case:
     runs: Sequence[str]
     rows: int | None = None
     checks: Sequence[Check] = field(default=())
+    usable: Callable[[Mapping[str, Any]], bool] | None = None
 
 
 CASES = {
@@ -59,7 +60,7 @@ CASES = {
     ),
     "banking77": Case("77 intents, LoRA", 12, ["banking77"], checks=[checks.frozen_floor]),
     "wnut17": Case("entities of 6 rare types in social media", 8, ["wnut17"]),
-    "btc": Case("entities of 3 types in tweets", 10, ["btc"]),
+    "btc": Case("entities of 3 types in tweets", 10, ["btc"], usable=checks.whole_words),
     "ncbi_disease": Case("diseases in abstracts", 12, ["ncbi_disease"]),
     "sts_cc": Case(
         "similarity of sentences, untouched and fine-tuned",
@@ -122,21 +123,28 @@ def listed() -> str:
     return "\n".join(lines)
 
 
-def spread(recipe: Recipe, count: int | None) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with `count` training rows from all over the file, and what became of them."""
+def prepared(
+    recipe: Recipe, count: int | None, usable: Callable[[Mapping[str, Any]], bool] | None
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe with `count` training rows from all over the file, without unusable rows, and what became of them."""
     from nlpipe import data
 
-    if count is None or recipe.data.train is None or recipe.train is None:
-        return recipe, {}
-    frame = data.read_table(recipe.data.train)
-    if len(frame) <= count:
-        return recipe, {}
-    chosen = frame.iloc[[at * len(frame) // count for at in range(count)]]
-    section = recipe.data.model_copy(update={"train": chosen})
-    return recipe.model_copy(update={"data": section}), {"train_rows_used": count, "train_rows_there": len(frame)}
+    changes, told = {}, {}
+    if usable:
+        for name in ("train", "test"):
+            frame = data.read_table(getattr(recipe.data, name))
+            changes[name] = frame[[usable(row) for row in frame.to_dict("records")]]
+            told[f"{name}_rows_left_out"] = len(frame) - len(changes[name])
+    if count is not None and recipe.train is not None and recipe.data.train is not None:
+        frame = changes["train"] if "train" in changes else data.read_table(recipe.data.train)
+        if len(frame) > count:
+            changes["train"] = frame.iloc[[at * len(frame) // count for at in range(count)]]
+            told |= {"train_rows_used": count, "train_rows_there": len(frame)}
+    section = recipe.data.model_copy(update=changes)
+    return recipe.model_copy(update={"data": section}), told
 
 
-def run_one(name: str, folder: Path, given: argparse.Namespace, rows: int | None) -> tuple[RunReport, dict[str, Any]]:
+def run_one(name: str, folder: Path, given: argparse.Namespace, case: Case) -> tuple[RunReport, dict[str, Any]]:
     """One recipe, run; its report and its figures."""
     from nlpipe import run
     from nlpipe.events import RunStarted, StepDone
@@ -157,7 +165,7 @@ def run_one(name: str, folder: Path, given: argparse.Namespace, rows: int | None
     plugins = Plugins.discover()
     path = RECIPES / f"{name}.yaml"
     overrides = [f"output.dir={folder / name}", f"run.threads={given.threads}"]
-    recipe, cut = spread(read(path, plugins.tasks, overrides), rows)
+    recipe, cut = prepared(read(path, plugins.tasks, overrides), given.rows or case.rows, case.usable)
     wall, cpu = time.perf_counter(), time.process_time()
     report = run(recipe, offline=True, listeners=[listen], plugins=plugins)
     if report.scores is None:
@@ -222,14 +230,13 @@ def commit() -> str:
 def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     """All figures of one case."""
     case = CASES[name]
-    rows = given.rows or case.rows
     found: dict[str, Any] = {"case": name, "about": case.about, "commit": commit()}
     wall, cpu = time.perf_counter(), time.process_time()
     reports, found["runs"] = {}, {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)
         for run in case.runs:
-            reports[run], found["runs"][run] = run_one(run, folder, given, rows)
+            reports[run], found["runs"][run] = run_one(run, folder, given, case)
         found["checks"] = {check.__name__: dict(check(reports)) for check in case.checks}
     found["seconds"] = time.perf_counter() - wall
     found["processor_seconds"] = time.process_time() - cpu

