@@ -33,7 +33,8 @@ def run(way: str, given: Any, train: Rows, scored: Rows, where: Path, folder: Pa
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
     tokenizer = AutoTokenizer.from_pretrained(where)
-    kind = Words(tokenizer, train) if "tokens" in train[0] else Texts(tokenizer, train)
+    known = [*train, *scored]  # of few training rows, a label may be missing
+    kind = Words(tokenizer, known) if "tokens" in train[0] else Texts(tokenizer, known)
     model = kind.model(where)
     if given.method == "lora":
         import peft
@@ -77,9 +78,9 @@ class Texts:
 
     peft = "SEQ_CLS"
 
-    def __init__(self, tokenizer: Any, train: Rows) -> None:
+    def __init__(self, tokenizer: Any, rows: Rows) -> None:
         self.tokenizer = tokenizer
-        self.labels = sorted({row["label"] for row in train})
+        self.labels = sorted({row["label"] for row in rows})
 
     def model(self, where: Path) -> Any:
         import torch
@@ -116,9 +117,9 @@ class Words:
 
     peft = "TOKEN_CLS"
 
-    def __init__(self, tokenizer: Any, train: Rows) -> None:
+    def __init__(self, tokenizer: Any, rows: Rows) -> None:
         self.tokenizer = tokenizer
-        self.labels = sorted({tag for row in train for tag in row["tags"]})
+        self.labels = sorted({tag for row in rows for tag in row["tags"]})
 
     def model(self, where: Path) -> Any:
         import torch
