@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 recipe_app = typer.Typer(help="Write, check and show recipes.", no_args_is_help=True)
-plugin_app = typer.Typer(help="See the plugins and what they bring.", no_args_is_help=True)
+plugin_app = typer.Typer(help="See, write and test plugins.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at data before learning from them.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(data_app, name="data")
@@ -412,7 +412,7 @@ def data_check(
 
 @plugin_app.command("list")
 def plugin_list(as_json: Json = False) -> None:
-    """Every plugin found: what it brings, what loading it costs, and what is wrong with it."""
+    """Every plugin found: what it brings and costs, and what is wrong."""
     from nlpipe import tables
 
     records = _plugins().records
@@ -451,7 +451,10 @@ def plugin_new(
     listener: Annotated[bool, typer.Option("--listener", help="Something that sees what happens in runs.")] = False,
     path: Annotated[str | None, typer.Option("--path", metavar="FOLDER", help="Where to; ./NAME by default.")] = None,
 ) -> None:
-    """Write a complete package for a plugin: a task with its tests, or one of the other kinds."""
+    """Write a complete package for a new plugin.
+
+    A task with its tests and a recipe, or one of the other kinds.
+    """
     from nlpipe import scaffold
     from nlpipe.errors import PluginError
 
@@ -473,9 +476,10 @@ def plugin_check(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Test a plugin: with its own tests in a folder, with nlpipe's kit on its samples where it is installed.
+    """Test a plugin, and show each check.
 
-    Exit code 1 if anything fails.
+    In a folder with its own tests, where it is installed with nlpipe's kit on its samples. Exit code 1 if anything
+    fails.
     """
     from nlpipe import tables
     from nlpipe.plugin_check import check

@@ -100,7 +100,7 @@ class _Source(importlib.metadata.Distribution):
 
     def locate_file(self, path: Any) -> Path:
         """A file of the distribution."""
-        return self.folder / path
+        return self.folder / str(path)
 
 
 def _of_folder(folder: Path, installed: Plugins, everything: bool, watch: Watch) -> Report:

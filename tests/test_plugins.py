@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -527,6 +528,9 @@ def test_heavy_imports_are_noted(site: Site, monkeypatch: pytest.MonkeyPatch) ->
     site.add("second", "import heavy_at_import\n" + TASK.replace('"toy"', '"other"') + HOOK)
     greedy, second = site.discover().records
     assert greedy.heavy == ("heavy_at_import", "heavy_in_hook")
+    (note,) = greedy.notes
+    cost = f"takes {1000 * greedy.seconds:,.0f} ms to load because it imports heavy_at_import, heavy_in_hook at once"
+    assert note.startswith(cost)
     assert second.heavy == ()
 
 
@@ -641,3 +645,34 @@ def test_a_bug_in_a_plugin_is_laid_at_its_door(
         raise ValueError("in no plugin")
     except ValueError as error:
         assert plugin_calls.culprit(error) is None
+
+
+def test_the_command_line_goes_on_beside_all_of_them(site: Site) -> None:
+    """Every kind of fault at once: each is named with its distribution and version, and the rest is there."""
+    site.add("good", TASK + HOOK)
+    site.add("raises", "raise ValueError('no luck')")
+    site.add("misspells", TASK + HOOK.replace("nlpipe_tasks", "nlpipe_task"))
+    site.add("later", "nlpipe_api = '>=2'\nraise KeyboardInterrupt")
+    site.add("nothing", "", value="nowhere.at:all")
+    site.add("liar", TASK.replace("return ROW", "return {'encodr': ()}") + HOOK)
+    site.add("clash", TASK.replace('"toy"', '"sentiment"') + HOOK)
+    paths = os.pathsep.join([str(site.folder), *filter(None, sys.path)])
+
+    def nlpipe(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": paths, "COLUMNS": "300"}
+        command = [sys.executable, "-m", "nlpipe", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    done = nlpipe("tasks", "--json")
+    assert done.returncode == 0, done.stderr
+    names = {row["task"] for row in json.loads(done.stdout)}
+    assert {"toy", "classification", "ner"} < names
+    assert "sentiment" not in names
+    said = " ".join(done.stderr.split())
+    for culprit in ("raises", "misspells", "later", "nothing", "liar"):
+        assert f"plugin '{culprit}' ({culprit}-dist 2.0) is skipped: " in said
+    assert "two plugins bring a task called 'sentiment': " in said
+    assert "Traceback" not in said
+    strict = nlpipe("--strict-plugins", "tasks")
+    assert strict.returncode == 2
+    assert "5 plugins could not be loaded" in strict.stderr
