@@ -37,6 +37,7 @@ log = logging.getLogger("nlpipe")
 STEPS = 4
 BATCH = 8
 TOKENS = 8  # that an answer has at most
+INFERENCE = ("contradiction", "neutral", "entailment")  # what a model whose own labels are asked about is trained on
 MARK = "smoke.json"  # says that a folder is a smoke run's, so that the next one may replace it
 
 
@@ -194,7 +195,9 @@ def _with_samples(recipe: Recipe, kind: type[AnyTask]) -> tuple[Recipe, Sequence
     if not found:
         raise errors[0]
     options, examples, dropped = max(found, key=lambda one: len(one[1]))
-    return _with_rows(recipe, rows.samples(recipe, examples), options, None), dropped
+    # An untouched model that is told its labels is told those of the samples; training reads them off the rows.
+    told = kind.labels_in(examples, _options(kind, options)) if recipe.task.labels and not recipe.train else None
+    return _with_rows(recipe, rows.samples(recipe, examples), options, told), dropped
 
 
 def _usable(recipe: Recipe, kind: type[AnyTask], given: Mapping[str, Any]) -> list[Any]:
@@ -214,7 +217,8 @@ def _asked(recipe: Recipe, task: AnyTask) -> tuple[Objective, Backbone]:
     """The small model with the objective by which the recipe asks it."""
     location = Location(recipe.model.name, Path(recipe.model.name))
     family = backbone.family_of(upstream.read_config(location.folder))
-    objective = task.objective(preparing.choose(type(task), family, recipe.model.objective)).placed(family, {})
+    kind = preparing.choose(type(task), family, recipe.model.objective)
+    objective = task.objective(kind).placed(family, {"labels": INFERENCE} if kind.own_labels else {})
     objective = replace(objective, window=replace(objective.window, long="truncate"))
     return objective, backbone.load(location, objective, labels=task.labels, attention=recipe.model.attention)
 
