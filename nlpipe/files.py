@@ -125,6 +125,11 @@ def sweep(folder: Path) -> None:
         remove(leftover)
 
 
+def is_vacant(folder: Path) -> bool:
+    """Whether a folder has nothing but what killed writers left."""
+    return all(path.name.startswith(TEMPORARY) for path in folder.iterdir())
+
+
 def unwritable(path: Path, error: OSError) -> ArtifactError:
     """What to tell the user of an OSError met while writing to `path`."""
     return ArtifactError(f"cannot write {path}: {error.strerror or error}. Nothing half written is left there.")

@@ -33,7 +33,7 @@ class RunDirectory:
 
     def claim(self, *, resume: bool) -> None:
         """Raise RecipeError unless the folder is new, or an unfinished run's that is to be resumed."""
-        used = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        used = self.path.exists() and (not self.path.is_dir() or not files.is_vacant(self.path))
         if used and not resume:
             raise RecipeError(
                 f"the output folder {self.path} is in use. Go on with that run (--resume), or choose a new folder "
@@ -55,6 +55,7 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             files.sweep(self.path)
+            files.sweep(self.checkpoints)
             if self.model.exists():
                 files.discard(self.model)
         except OSError as error:

@@ -427,10 +427,10 @@ class _Session:
                     update={"scores": dict(scores.scores), "signatures": dict(scores.signatures)}
                 )
                 artifact.rewrite_card(folder, card, cards.readme(card, self.recipe, scores, split=name))
-        self._emit(RunFinished(self.step, self._seconds(), scores.scores if scores else {}))
-        if name is not None and scores is not None:
             title = f"{self.kind.name} on {pipe.card.backbone.name}"
             reporting.page(self.directory.path, pipe.task, splits[name], scores, results, title=title, splits=splits)
+        # Last of all: a run whose log does not say so is gone on with.
+        self._emit(RunFinished(self.step, self._seconds(), scores.scores if scores else {}))
         return RunReport(
             self.directory.path,
             folder,

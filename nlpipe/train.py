@@ -305,11 +305,15 @@ class _Loop:
             optimizer=self.plain,
             names=self.names,
             state={"progress": self.progress.to_dict(), "identity": dict(self.t.identity)},
-            keep=() if self.progress.best is None else (self.progress.best,),
+            keep=self._kept(),
             last=self.t.settings.keep,
         )
         self.saved = self.progress.step
         return Saved(self.progress.step, str(path), "checkpoint")
+
+    def _kept(self) -> tuple[int, ...]:
+        """The checkpoints that are kept whatever their age."""
+        return () if self.progress.best is None else (self.progress.best,)
 
     def _resume(self) -> Iterator[Event]:
         found, skipped = checkpoint.latest(self.t.checkpoints)
@@ -322,6 +326,8 @@ class _Loop:
         self._put(found)
         found.restore_optimizer(self.plain, self.names)
         self.progress = Progress.of(found.state["progress"])
+        # The run may have been killed between writing it and removing what it made superfluous.
+        checkpoint.rotate(self.t.checkpoints, keep=self._kept(), last=self.t.settings.keep, good=found.step)
         yield RunResumed(self.progress.step, str(found.path))
 
     def _take_best(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nlpipe import checkpoint
 from nlpipe.errors import ArtifactError, RecipeError
 from nlpipe.event_log import EventLog
 from nlpipe.events import RunFailed, RunResumed, RunStarted, Saved, StepDone
@@ -107,6 +108,31 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(bert: Path, broke
     run(small(bert, broken), resume=True)
     same(broken, whole)
     assert log(broken) == log(whole.directory)
+
+
+def test_what_killed_writers_left_is_swept_and_superfluous_checkpoints_go(
+    bert: Path, tmp_path: Path, whole: RunReport
+) -> None:
+    """Each of these was found by killing runs (tests/faults)."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".tmp-recipe.yaml-1").write_text("tas")
+    with pytest.raises(RecipeError, match=r"there is no run in .*run to go on with"):
+        run(small(bert, folder), resume=True)
+    run(small(bert, folder))  # not "in use"
+    log_file = folder / "events.jsonl"
+    log_file.write_text("".join(log_file.read_text().splitlines(keepends=True)[:-1]))
+    (folder / ".tmp-report.html-1").write_text("<ht")
+    (folder / "checkpoints" / ".tmp-step-00000004-1").mkdir()
+    shutil.copytree(folder / "checkpoints" / "step-00000003", folder / "checkpoints" / "step-00000002")
+    state = folder / "checkpoints" / "step-00000002" / "state.json"
+    content = {**json.loads(state.read_text()), "step": 2}
+    content.pop("sha256")
+    state.write_text(checkpoint._sealed(content))
+    run(small(bert, folder), resume=True)
+    same(folder, whole)
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert left == {str(path.relative_to(whole.directory)) for path in whole.directory.rglob("*")}
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_said(

@@ -17,6 +17,7 @@ from typing import Any
 
 from nlpipe import checkpoint
 from nlpipe.errors import NlpipeError
+from nlpipe.files import is_vacant
 from nlpipe.recipe import Recipe
 from nlpipe.running import run
 from tests.faults.disk import Call, Disk
@@ -191,7 +192,7 @@ class Campaign:
 
 def begun(folder: Path) -> bool:
     """Whether there is anything to resume, as the message of `--resume` says."""
-    return folder.exists() and any(folder.iterdir())
+    return folder.exists() and not is_vacant(folder)
 
 
 def place(path: str) -> str:
