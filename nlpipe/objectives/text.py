@@ -50,8 +50,8 @@ class TextObjective(Objective):
     Of a Text it says how likely each of its tokens is, TextLikelihood, and learns it as `reading` says; the gold is
     then the text itself, and with `reading` set nothing is written.
 
-    Of a Prompt the gold is the answer's text. The loss is the sum over the answer's tokens, the end token among them, and
-    over nothing else. `lead` is put between a prompt and an answer that do not begin or end with space, where the
+    Of a Prompt the gold is the answer's text. The loss is the sum over the answer's tokens, the end token among
+    them, and over nothing else. `lead` is put between a prompt and an answer that do not begin or end with space, where the
     tokenizer does not mark the start of words by itself.
     """
 
