@@ -51,8 +51,8 @@ class TextObjective(Objective):
     then the text itself, and with `reading` set nothing is written.
 
     Of a Prompt the gold is the answer's text. The loss is the sum over the answer's tokens, the end token among
-    them, and over nothing else. `lead` is put between a prompt and an answer that do not begin or end with space, where the
-    tokenizer does not mark the start of words by itself.
+    them, and over nothing else. `lead` is put between a prompt and an answer that do not begin or end with space,
+    where the tokenizer does not mark the start of words by itself.
     """
 
     call_options: ClassVar[frozenset[str]] = frozenset(Generation.model_fields)
