@@ -6,6 +6,7 @@ Knows no task: what a row means is the Record's own business, and what its class
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ __all__ = [
     "records",
     "sift",
 ]
+
+log = logging.getLogger("nlpipe")
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -141,7 +144,7 @@ def load_splits(
             continue
         table = _read(source, name, hook, own)
         examples = cast(list[Record], _records(table, record, columns, _readable(own)))
-        splits[name] = Split(name, table.name, examples, table.frame, table.frame.index.tolist())
+        splits[name] = _spoken(Split(name, table.name, examples, table.frame, table.frame.index.tolist()))
     _check_shares(shares, splits)
     if shares:
         splits = _share_out(splits, shares, seed, stratify)
@@ -167,6 +170,18 @@ def sift(
     examples = [cast(Record, sifted[at][1]) for at in fine]
     bad = {number: one for number, one in sifted if isinstance(one, DataError)}
     return Split(split, table.name, examples, table.frame.iloc[fine], [sifted[at][0] for at in fine]), bad
+
+
+def _spoken(split: Split) -> Split:
+    """The split without rows that say nothing, counted in a warning. Raises DataError where no row is left."""
+    kept = [at for at, example in enumerate(split.examples) if not example.says_nothing]
+    if not kept:
+        raise DataError(f"{split.source} ({split.name}) has empty rows alone")
+    left = len(split.examples) - len(kept)
+    if not left:
+        return split
+    log.warning("%s (%s): %d empty row%s left out", split.source, split.name, left, "" if left == 1 else "s")
+    return _part(split, split.name, kept)
 
 
 def _collection(

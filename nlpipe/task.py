@@ -36,6 +36,11 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the row is none, such as an empty line between paragraphs: left out of labelled rows, and counted."""
+        return False
+
 
 class TaskOptions(BaseModel):
     """The base of a task's own settings: what stands beside `name` under `task:` in a recipe."""

@@ -17,6 +17,7 @@ import torch
 import nlpipe
 from nlpipe import DataError, UnsupportedError, backbone
 from nlpipe.backbone import Backbone, Location
+from nlpipe.data import load_splits
 from nlpipe.objectives import MaskedText, Objective
 from nlpipe.objectives.base import Blanked, Row, Text, TextLikelihood, Window
 from nlpipe.objectives.place import labels
@@ -360,3 +361,13 @@ def test_a_rule_of_texts_is_learnt_and_saved(
     with pytest.raises(UnsupportedError, match=r"writes no text|none is written"):
         list(pipe.stream("ba"))
     evidence("language_modelling", family(name), name)
+
+
+def test_empty_lines_of_running_text_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.txt").write_text("One.\n\n \nTwo.\n", encoding="utf-8")
+    split = load_splits({"train": str(tmp_path / "a.txt")}, LanguageModelling.Example, {}, seed=1)["train"]
+    assert ([example.text for example in split.examples], split.rows) == (["One.", "Two."], [1, 4])  # type: ignore[attr-defined]
+    assert "2 empty rows left out" in caplog.text
+    (tmp_path / "b.txt").write_text("\n \n", encoding="utf-8")
+    with pytest.raises(DataError, match="has empty rows alone"):
+        load_splits({"train": str(tmp_path / "b.txt")}, LanguageModelling.Example, {}, seed=1)

@@ -24,6 +24,11 @@ class Given(Record):
 
     text: str
 
+    @property
+    def says_nothing(self) -> bool:
+        """A line without text, as files of running text have between paragraphs."""
+        return not self.text.strip()
+
 
 class Settings(TaskOptions):
     """What stands beside `name` in a recipe."""
