@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -55,12 +55,14 @@ def main() -> None:
     # Before torch is loaded: threads that wait for each other sleep instead of spinning. Beside other work on two
     # cores, a training step of MiniLM took 0.3 to 0.5 s with it and 3 to 10 s without.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "WORLD_SIZE" in os.environ:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns where every weight took part after all
+        logging.disable(logging.NOTSET if _first() else logging.WARNING)
     logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=ERRORS, show_time=False, show_path=False)])
     try:
         app(standalone_mode=True)
     except NlpipeError as error:
-        ERRORS.print(f"error: {error}", markup=False)
-        sys.exit(2)
+        _end(error)
     except KeyboardInterrupt:
         ERRORS.print("interrupted")
         sys.exit(130)
@@ -70,6 +72,51 @@ def main() -> None:
     except Exception as error:
         _blame(error)
         raise
+
+
+def _show(report: Any, *, as_json: bool) -> None:
+    """What a run, a sweep or several seeds gave, on the standard output."""
+    from nlpipe import many, tables
+
+    content = report.scores if hasattr(report, "scores") else report
+    if content is None:
+        return
+    if as_json:
+        typer.echo(json.dumps(content.to_dict()))
+    elif isinstance(report, many.SweepReport):
+        tables.show(tables.sweep(report))
+    elif isinstance(report, many.SeedsReport):
+        tables.show(tables.seeds(report))
+    else:
+        tables.show(tables.scores(report.scores, report.split or ""))
+
+
+def _end(error: NlpipeError) -> NoReturn:
+    """Print a user's mistake; what one process has to say of another is left to the parent that sees both."""
+    from nlpipe.launching import LAUNCHED, LOST
+
+    if type(error).__name__ == "LostError" and LAUNCHED in os.environ:
+        sys.exit(LOST)
+    ERRORS.print(f"error: {error}" if _first() else f"error in process {os.environ['RANK']}: {error}", markup=False)
+    sys.exit(2)
+
+
+def _first() -> bool:
+    """Whether this is the first process of its run, which alone prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _launch(processes: int) -> None:
+    """Where it is to be several and nobody has started them, run this very command in all, and end as the first."""
+    from nlpipe.launchers import forgotten
+    from nlpipe.launching import launch
+
+    if "WORLD_SIZE" in os.environ:
+        return
+    if processes > 1:
+        raise typer.Exit(launch([sys.executable, "-m", "nlpipe", *sys.argv[1:]], processes))
+    if found := forgotten(os.environ):
+        _say(f"warning: {found}")
 
 
 def _blame(error: Exception) -> None:
@@ -112,6 +159,9 @@ def run_command(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Try every stage in seconds: a tiny random model, a few rows, no network.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Train in so many processes of this machine, one a GPU.")
+    ] = None,
     offline: Offline = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -122,24 +172,29 @@ def run_command(
     """
     from nlpipe.recipe import read
 
-    if smoke and resume:
-        raise RecipeError("--smoke starts afresh each time: leave --resume out")
+    if smoke and (resume or processes):
+        raise RecipeError("--smoke starts afresh each time, and in one process: leave --resume and --processes out")
     plugins = _plugins()
     parsed = read(recipe, plugins.tasks, changes or [])
+    if not smoke:
+        _launch(processes or parsed.run.processes)
+    quiet = quiet or not _first()
     if not quiet:
         _say("loading the libraries …")
-    from nlpipe import running, tables
+    from nlpipe import many, running
     from nlpipe.progress import Watch
 
     watch = Watch(ERRORS)
     listeners = () if quiet else (watch,)
+    report: Any
     try:
         if smoke:
             from nlpipe.smoke import run as try_out
 
             report = try_out(parsed, plugins=plugins, listeners=listeners)
         else:
-            report = running.run(parsed, resume=resume, offline=offline, plugins=plugins, listeners=listeners)
+            do = many.sweep if parsed.sweep else many.seeds if parsed.seeds else running.run
+            report = do(parsed, resume=resume, offline=offline, plugins=plugins, listeners=listeners)
     except KeyboardInterrupt:
         report = None
     finally:
@@ -147,14 +202,12 @@ def run_command(
     if report is None or not report.finished:
         _say("interrupted" if smoke else f"interrupted; go on with: nlpipe run {recipe} --resume (and the same --set)")
         raise typer.Exit(130)
-    if as_json and report.scores:
-        typer.echo(json.dumps(report.scores.to_dict()))
-    elif report.scores:
-        tables.show(tables.scores(report.scores, report.split or ""))
+    if _first():
+        _show(report, as_json=as_json)
     if smoke:
         _say(f"every stage ran, in {report.seconds:.0f} s; the scores mean nothing. Written to {report.directory}")
-    elif report.model and not quiet:
-        _say(f'model: {report.model}   in Python: nlpipe.load("{report.model}")')
+    elif not quiet and (model := getattr(report, "model", None)):
+        _say(f'model: {model}   in Python: nlpipe.load("{model}")')
 
 
 @app.command()

@@ -38,7 +38,7 @@ class EventLog:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return any(entry["event"] == RunFinished.__name__ for entry in self._entries())
+        return any(entry["event"] == RunFinished.__name__ for entry in self.entries())
 
     def _append(self, line: bytes) -> None:
         with self.path.open("ab", buffering=0) as stream:
@@ -50,7 +50,7 @@ class EventLog:
                 stream.truncate(start)
                 raise
 
-    def _entries(self) -> Iterator[dict[str, Any]]:
+    def entries(self) -> Iterator[dict[str, Any]]:
         """The events so far. A torn line, which a killed machine can leave, is passed over."""
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         for line in text.splitlines():
@@ -64,7 +64,7 @@ class EventLog:
     def _up_to(self, resumed: RunResumed) -> list[dict[str, Any]]:
         """The events that the checkpoint knows of: one start, and what has a step up to its own."""
         kept: list[dict[str, Any]] = []
-        for entry in self._entries():
+        for entry in self.entries():
             name = entry["event"]
             again = name == RunStarted.__name__ and any(other["event"] == name for other in kept)
             over = name in _ENDS or entry.get("what") == "model" or entry.get("step", 0) > resumed.step

@@ -107,3 +107,24 @@ class RunFinished(Event):
     steps: int
     seconds: float
     scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStarted(Event):
+    """One of many runs begins, number `trial` (from 0) of `trials` in this round of the sweep."""
+
+    trial: int
+    trials: int
+    round: int
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFinished(Event):
+    """One of many runs is over. `score` decides between trials; of one that failed `error` says why."""
+
+    trial: int
+    status: str  # "finished" or "failed"
+    score: float | None
+    seconds: float
+    error: str | None = None

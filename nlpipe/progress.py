@@ -20,6 +20,8 @@ from nlpipe.events import (
     Saved,
     StepDone,
     StoppedEarly,
+    TrialFinished,
+    TrialStarted,
 )
 
 # Seconds between two plain lines: often enough to see life, seldom enough for a log.
@@ -59,6 +61,13 @@ class Watch:
             case RunInterrupted():
                 self._close()
                 self._say(f"interrupted after step {event.step}")
+            case TrialStarted():
+                settings = "  ".join(f"{key} {value}" for key, value in event.settings.items())
+                again = f", round {event.round + 1}" if event.round else ""
+                self._say(f"── {event.trial + 1} of {event.trials}{again}: {settings}")
+            case TrialFinished(status="failed"):
+                self._close()
+                self._say(f"failed: {event.error}")
             case RunFinished():
                 self._say(f"finished in {_clock(event.seconds)}")
             case _:
@@ -69,6 +78,7 @@ class Watch:
         self._close()
 
     def _started(self, event: RunStarted) -> None:
+        self._loss, self._tokens, self._seconds = None, 0, 0.0
         share = 100 * event.trainable / event.parameters
         self._say(
             f"{event.task} on {event.backbone} ({event.family}, {event.objective}): {event.examples:,} examples, "

@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 
 from nlpipe.generation import Generation
 from nlpipe.recipe_sources import Count, Name, Real, Section, Size, Source, SourceOrShare, compiled, complain
+from nlpipe.recipe_sweep import SweepSection
 from nlpipe.recipe_training import LEARNING_RATES, TrainSection
 
 Split = Literal["train", "validation", "test"]
@@ -228,7 +229,11 @@ class RunSection(Section):
     device: Name = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
     threads: Count | Literal["auto"] = "auto"
-    """processor threads; auto: as many as there are cores"""
+    """processor threads of each process; auto: as many as there are cores, shared among them"""
+    processes: Count = 1
+    """processes that train together on this machine, one a GPU; the batch is shared out, the result is the same"""
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()
+    """who is told each step's loss and all scores, beside events.jsonl"""
 
 
 class OutputSection(Section):
@@ -268,6 +273,10 @@ class Recipe(Section):
     """where the work is done"""
     output: OutputSection = Field(OutputSection(), validate_default=True)
     """what is written, and where"""
+    sweep: SweepSection | None = None
+    """several trainings that differ in some settings, of which the best is named"""
+    seeds: tuple[Size, ...] | None = Field(None, min_length=1, examples=[[1, 2, 3]])
+    """the same training with each of these seeds in place of train.seed: mean and standard deviation of the scores"""
 
     @field_validator("adapter")
     @classmethod
@@ -344,6 +353,34 @@ class Recipe(Section):
         if not output.dir and "task" in info.data:
             return output.model_copy(update={"dir": f"runs/{info.data['task'].name}"})
         return output
+
+    @field_validator("sweep")
+    @classmethod
+    def _can_be_swept(cls, sweep: SweepSection | None, info: ValidationInfo) -> SweepSection | None:
+        data = info.data.get("data")
+        if sweep is None or "train" not in info.data:
+            return sweep
+        if info.data["train"] is None:
+            raise complain("is for recipes that train, and this one has no `train` section")
+        if data is not None and data.validation is None:
+            raise complain("needs rows to choose by; say data: {validation: 0.1}")
+        return sweep
+
+    @field_validator("seeds")
+    @classmethod
+    def _can_be_repeated(cls, seeds: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
+        data = info.data.get("data")
+        if seeds is None or "train" not in info.data:
+            return seeds
+        if len(set(seeds)) < len(seeds):
+            raise complain("has a seed more than once, which would only repeat its run")
+        if info.data["train"] is None:
+            raise complain("is for recipes that train, and this one has no `train` section")
+        if info.data.get("sweep") is not None:
+            raise complain("stands beside sweep; find the best settings first, then repeat them")
+        if data is not None and data.validation is None and data.test is None:
+            raise complain("needs rows to score; say data: {test: FILE} or {validation: 0.1}")
+        return seeds
 
     @property
     def learning_rate(self) -> float:

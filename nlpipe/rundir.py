@@ -46,7 +46,7 @@ class RunDirectory:
         if resume and self.log.finished:
             raise RecipeError(f"{self.path} is finished already: its model is in {self.model}")
 
-    def begin(self, recipe: Recipe, splits: Mapping[str, Split]) -> None:
+    def begin(self, recipe: Recipe, splits: Mapping[str, Split], processes: int = 1) -> None:
         """Make the folder, and write the resolved recipe and what it runs on.
 
         A model that an earlier process left unmeasured is taken away: it is made again, the same, from the checkpoint.
@@ -64,6 +64,7 @@ class RunDirectory:
         environment = {
             "python": platform.python_version(),
             "platform": platform.platform(),
+            "processes": processes,
             "threads": torch.get_num_threads(),
             "versions": artifact.versions(),
             "rows": {name: len(split.examples) for name, split in splits.items()},

@@ -6,6 +6,7 @@ Each step is a function of a module below; this one only puts them in order.
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import tempfile
 import time
@@ -37,7 +38,7 @@ from nlpipe import (
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location
 from nlpipe.data import Split
-from nlpipe.errors import ArtifactError, RecipeError
+from nlpipe.errors import ArtifactError, RecipeError, UnsupportedError
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
 from nlpipe.objectives.base import Objective, Row
@@ -49,10 +50,19 @@ from nlpipe.results import Result
 from nlpipe.rundir import RunDirectory
 from nlpipe.runners.torch import TorchRunner
 from nlpipe.stopping import Stop
+from nlpipe.tracking import Tracking
 from nlpipe.train import require_same_recipe, train
 from nlpipe.training import Training
+from nlpipe.world import World, join
 
 Listener = Callable[[Event], None]
+
+# What Accelerate's launcher sets for each plugin that cuts weights; on a processor Accelerate itself ignores them.
+_CUTTING = {
+    "FSDP": "ACCELERATE_USE_FSDP",
+    "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
+    "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM",
+}
 
 DEFAULT_SEED = 13  # where a recipe has no `train:` to say one
 
@@ -85,22 +95,53 @@ def run(
 ) -> RunReport:
     """Do what the recipe says: with `train:` fine-tune, without it evaluate the untouched model.
 
-    Each event goes to `events.jsonl`, to the plugins and to `listeners`. Raises RecipeError, DataError,
+    Each event goes to `events.jsonl`, to the plugins and to `listeners`. Of several processes (torchrun) the first
+    one writes, listens and scores; the report of the others has no scores. Raises RecipeError, DataError,
     ArtifactError or UnsupportedError for what the user can mend; nothing is written before data and model are
     known to fit.
     """
     registry = plugins or Plugins.discover()
     options = check(recipe, registry.tasks)
-    if recipe.run.threads != "auto":
-        torch.set_num_threads(recipe.run.threads)
-    session = _Session(recipe, options, registry, offline=offline, listeners=listeners)
-    if recipe.train:
-        return session.train(resume=resume)
-    if resume:
+    if recipe.sweep is not None or recipe.seeds is not None:
+        name = "sweep" if recipe.sweep is not None else "seeds"
+        raise RecipeError(
+            f"the recipe has `{name}`, which makes many runs: nlpipe.many.{name}(recipe), or `nlpipe run`"
+        )
+    world = _world(recipe)
+    session = _Session(recipe, options, registry, world, offline=offline, listeners=listeners)
+    if resume and recipe.train is None:
         raise RecipeError(
             "a recipe without `train` has nothing to resume: it measures a model as it is; leave --resume out"
         )
-    return session.untouched()
+    with world.together():
+        return session.train(resume=resume) if recipe.train else session.untouched()
+
+
+def _world(recipe: Recipe) -> World:
+    """The processes of this run. Raises RecipeError where the recipe asks for some that nobody started, and
+    UnsupportedError where Accelerate's configuration would cut the weights into pieces."""
+    for name, variable in _CUTTING.items():
+        if os.environ.get(variable, "").lower() == "true":
+            raise UnsupportedError(
+                f"Accelerate's configuration asks for {name}, which cuts the weights into pieces: checkpoints, "
+                "evaluation and the check of what was saved need them whole in every process. There say "
+                "distributed_type: MULTI_GPU; where memory is short, take an adapter, or train.gradient_checkpointing"
+            )
+    world, wanted = join(), recipe.run.processes
+    if world.size == 1 and wanted > 1:
+        raise RecipeError(
+            f"run.processes is {wanted}, and a call from Python is one process: start it by `nlpipe run`, which "
+            "starts the others too, or by torchrun; or say run.processes: 1"
+        )
+    if world.size > 1 and recipe.run.device.startswith("cuda:"):
+        raise RecipeError(
+            f"run.device: {recipe.run.device} is one GPU, and each process has its own; say cuda, or auto"
+        )
+    if world.size > 1 and recipe.train is None:
+        raise RecipeError("a recipe without `train` measures in one process: leave --processes out")
+    if recipe.run.threads != "auto":
+        torch.set_num_threads(recipe.run.threads)
+    return world
 
 
 def evaluate_model(
@@ -191,10 +232,19 @@ class _Session:
     """One run: what is decided once and used in several steps."""
 
     def __init__(
-        self, recipe: Recipe, options: Any, plugins: Plugins, *, offline: bool, listeners: Sequence[Listener]
+        self,
+        recipe: Recipe,
+        options: Any,
+        plugins: Plugins,
+        world: World,
+        *,
+        offline: bool,
+        listeners: Sequence[Listener],
     ) -> None:
-        self.recipe, self.options, self.plugins = recipe, options, plugins
-        self.offline, self.listeners = offline, listeners
+        self.recipe, self.options, self.plugins, self.world = recipe, options, plugins, world
+        self.offline, self.listeners = offline, [*listeners]
+        if world.first and recipe.run.trackers:
+            self.listeners.append(Tracking(recipe, recipe.split))
         self.kind = plugins.task(recipe.task.name)
         evaluation.chosen(self.kind, recipe.evaluate.metrics)  # a name that is none is said now, not after training
         self.seed = recipe.train.seed if recipe.train else DEFAULT_SEED
@@ -205,13 +255,16 @@ class _Session:
 
     def train(self, *, resume: bool) -> RunReport:
         """Fine-tune, save, check and measure."""
-        self.directory.claim(resume=resume)
-        splits = self._splits()
+        self.world.once(lambda: self.directory.claim(resume=resume))
+        splits = self.world.in_turn(self._splits)
         self.options = preparing.options(self.kind, self.options, splits["train"])
-        data_check.before_training(self.recipe, self.kind, splits, self.options)
+        if self.world.first:
+            data_check.before_training(self.recipe, self.kind, splits, self.options)
         labels = preparing.labels(self.kind, self.options, self.recipe.task.labels, splits["train"])
         task = self.kind(labels, self.options)
-        start = self._start(task, splits["train"])
+        # A tokenizer that is learnt differs from process to process: there is one, and the others read it.
+        once = self.world.once if self.recipe.model.new else self.world.in_turn
+        start = once(lambda: self._start(task, splits["train"]))
         self.quantize = self.recipe.model.quantize or start.quantize
         self.form = adapting.form(self.recipe, self.quantize)
         objective, base = preparing.model(self.recipe, task, start, places=adapting.places(self.recipe))
@@ -224,8 +277,8 @@ class _Session:
         training = adapting.adapt(training, self.recipe, base, start)
         model = training.model
         if resume:
-            require_same_recipe(training)
-        self.directory.begin(self.recipe, splits)
+            self.world.once(lambda: require_same_recipe(training))
+        self.world.once(lambda: self.directory.begin(self.recipe, splits, self.world.size))
         with self._reporting():
             self._emit(self._start_event(training, base))
             for event in train(training, resume=resume):
@@ -234,6 +287,8 @@ class _Session:
                     return RunReport(self.directory.path, None, self._seconds(), finished=False)
             self.stop.at_once()  # from here on a resumed run begins with the last checkpoint
             task = self._tuned(task, objective, base, model, splits.get("validation"))
+            if not self.world.first:  # the rest is the first one's: it saves the model and measures what it saved
+                return RunReport(self.directory.path, None, self._seconds())
             pipe = self._release(task, objective, base, model, splits["train"])
             return self._measure(pipe, splits, saved=True)
 
@@ -315,6 +370,7 @@ class _Session:
             metric=metric,
             stop=self.stop,
             flush=self.directory.log.flush,
+            world=self.world,
         )
 
     def _start_event(self, training: Training, base: Backbone) -> RunStarted:
@@ -334,7 +390,7 @@ class _Session:
     def _results(
         self, task: AnyTask, objective: Objective, base: Backbone, model: nn.Module, split: Split
     ) -> list[Result]:
-        """Answers of a model in training, by the same way as a pipeline's."""
+        """Answers of a model in training, by the same way as a pipeline's; each process gives its share of them."""
         inputs = [task.given(example) for example in split.examples]
         queries = [task.query(given, objective) for given in inputs]
         asked = [
@@ -343,7 +399,9 @@ class _Session:
         ]
         runner = TorchRunner(model, pipelines.device_of(self.recipe.run.device))
         task = pipelines.over(task, objective, runner, base.tokenizers, preparing.items(task, split))
-        return pipelines.answered(task, objective, runner, base.tokenizers, asked)
+        return self.world.shared(
+            asked, lambda own: pipelines.answered(task, objective, runner, base.tokenizers, list(own))
+        )
 
     def _tuned(
         self, task: AnyTask, objective: Objective, base: Backbone, model: nn.Module, split: Split | None
@@ -443,6 +501,8 @@ class _Session:
 
     def _emit(self, event: Event) -> None:
         self.step = getattr(event, "step", self.step)
+        if not self.world.first:
+            return
         self.directory.note(event)
         self.plugins.emit(event)
         for listener in self.listeners:
@@ -456,7 +516,8 @@ class _Session:
         """Signals wait for the end of a step; a failure becomes an event before it goes on its way."""
         with self.stop.listening():
             try:
-                yield
+                with self.world.together():
+                    yield
             except Exception as error:
                 with suppress(ArtifactError):  # where the disk is full, the log is too
                     self._emit(RunFailed(self.step, f"{type(error).__name__}: {error}"))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nlpipe.checking import Finding
     from nlpipe.comparing import Comparison
     from nlpipe.evaluation import Scores
+    from nlpipe.many import SeedsReport, SweepReport
     from nlpipe.plugin_check import Report
     from nlpipe.plugins import PluginRecord
 
@@ -29,6 +30,34 @@ def scores(found: Scores, split: str) -> Table:
         between = "–" if low is None or high is None else f"{_shown(name, low)} to {_shown(name, high)}"
         trivial = [_shown(name, values[name]) for values in found.baselines.values()]
         table.add_row(name, _shown(name, value), between, *trivial)
+    return table
+
+
+def sweep(found: SweepReport) -> Table:
+    """Each trial's settings and scores, the best first within its round."""
+    keys = list(found.outcomes[0].settings) if found.outcomes else []
+    several = len({one.round for one in found.outcomes}) > 1
+    metric, best = found.metric.name, found.best
+    title = f"sweep: {len(found.outcomes)} trainings, by {metric} on validation"
+    table = _table(title, "trial", *(["round"] if several else []), *keys, metric, "seconds", "")
+    for one in found.ranked:
+        score = "–" if one.score is None else _shown(metric, one.score)
+        note = "best" if one is best else (one.error or "").partition("\n")[0]
+        round_ = [str(one.round + 1)] if several else []
+        values = [str(value) for value in one.settings.values()]
+        table.add_row(f"{one.trial:03}", *round_, *values, score, f"{one.seconds:.0f}", note)
+    return table
+
+
+def seeds(found: SeedsReport) -> Table:
+    """Mean and standard deviation of each score, and the scores of each seed."""
+    title = f"{found.task}: {len(found.runs)} seeds, {found.split}"
+    table = _table(title, "score", "mean", "standard deviation", *(f"seed {seed}" for seed in found.runs))
+    deviations = found.deviation
+    for name, mean in found.mean.items():
+        deviation = deviations[name]
+        spread = "–" if deviation is None else _shown(name, deviation)
+        table.add_row(name, _shown(name, mean), spread, *(_shown(name, scores[name]) for scores in found.runs.values()))
     return table
 
 

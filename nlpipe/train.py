@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import nn
 
@@ -20,9 +22,10 @@ from nlpipe.adapter import trained
 from nlpipe.batching import Step, Turn, derive, rng
 from nlpipe.errors import RecipeError, UnsupportedError
 from nlpipe.events import Evaluated, Event, RunInterrupted, RunResumed, Saved, StepDone, StoppedEarly
-from nlpipe.objectives.base import Batch
+from nlpipe.objectives.base import Batch, Objective
 from nlpipe.optimizer_state import parameter_names
 from nlpipe.training import Progress, Training
+from nlpipe.world import World
 
 log = logging.getLogger("nlpipe")
 
@@ -59,6 +62,23 @@ def _same_recipe(found: checkpoint.Checkpoint, training: Training) -> None:
         )
 
 
+class _Learner(nn.Module):
+    """Model and objective as one module whose forward is the loss: DDP sees in it which weights took part."""
+
+    def __init__(self, model: nn.Module, objective: Objective, world: World) -> None:
+        super().__init__()
+        self.model, self.objective, self.world = model, objective, world
+
+    def forward(self, batch: Batch, whole: Batch | None, counts: Sequence[int]) -> torch.Tensor:
+        """The loss of the batch; with `whole`, that of all processes' rows, of which `counts` are each one's."""
+        outputs = self.objective.compute(self.model, batch)
+        if whole is None:
+            return self.objective.loss(outputs, batch)
+        own = counts[self.world.rank]  # none where the process ran a row only so as not to keep others waiting
+        all_rows = {name: self.world.rows(tensor[:own], counts) for name, tensor in outputs.items()}
+        return self.objective.loss(all_rows, whole) + sum(0.0 * tensor.sum() for tensor in outputs.values())
+
+
 class _Loop:
     def __init__(self, training: Training) -> None:
         self.t = training
@@ -66,12 +86,8 @@ class _Loop:
         self.accelerator = Accelerator(
             cpu=training.device.type == "cpu",
             mixed_precision="bf16" if settings.precision == "bfloat16" else "no",
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
-        if training.objective.couples_examples and self.accelerator.num_processes > 1:
-            raise UnsupportedError(
-                f"{type(training.objective).__name__} compares all examples of a batch with each other here, and that "
-                "is not built for several processes yet: train in one, or with a loss that does not compare examples"
-            )
         self.weights = trained(training.model)
         self.steps = training.steps
         self._require()
@@ -87,10 +103,11 @@ class _Loop:
             upstream.checkpoint_activations(training.model)
         if settings.compile:
             training.model.compile(dynamic=True)  # in place: no name of a weight changes
-        self.model: nn.Module
-        self.model, self.optimizer = self.accelerator.prepare(training.model, self.plain)
+        self.learner: nn.Module
+        learner = _Learner(training.model, training.objective, training.world)
+        self.learner, self.optimizer = self.accelerator.prepare(learner, self.plain)
         # Accelerate makes the model's forward itself compute in bfloat16, for good; the step says so instead.
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.accelerator.unwrap_model(self.learner, keep_fp32_wrapper=False)
         self.progress = Progress()
         self.saved: int | None = None  # the step of the last checkpoint
         self.epoch, self.examples = 0, training.first
@@ -122,7 +139,7 @@ class _Loop:
                 yield from self._look(turn)
                 if self._finished():
                     break
-                if self.t.stop():
+                if self.t.world.any(self.t.stop()):
                     if self.saved != self.progress.step:
                         yield self._save()
                     yield RunInterrupted(self.progress.step)
@@ -178,22 +195,27 @@ class _Loop:
         """The mean loss, its gradient left in the weights: of the sum of all losses over the number of all terms."""
         accelerator, number = self.accelerator, self.progress.step
         rank, world = accelerator.process_index, accelerator.num_processes
-        self.model.train()
-        batches = [self._batch(micro, at) for at, micro in enumerate(step.ranks[rank])]
+        self.learner.train()
+        micros = step.ranks[rank]
+        batches = [self._batch(micro or step.examples[:1], at) for at, micro in enumerate(micros)]
+        whole, counts = self._whole(step)
         # A step of texts without anything to learn from (no words) has no term, and a loss and gradient of 0.
-        terms = self._total(sum(batch.terms for batch in batches)) or 1.0
+        terms = self._total(sum(batch.terms for micro, batch in zip(micros, batches, strict=True) if micro))
+        terms = (terms if whole is None else whole.terms) or 1.0
         total = 0.0
-        for at, batch in enumerate(batches):
+        for at, (micro, batch) in enumerate(zip(micros, batches, strict=True)):
             torch.manual_seed(derive(self.t.settings.seed, "dropout", number, rank, at))
             last = at == len(batches) - 1
-            with torch.enable_grad() if last else accelerator.no_sync(self.model), accelerator.autocast():
-                loss = self.t.objective.loss(self.t.objective.compute(self.model, batch), batch)
+            with torch.enable_grad() if last else accelerator.no_sync(self.learner), accelerator.autocast():
+                loss = self.learner(batch, whole, counts)
+                if not micro and whole is None:
+                    loss = 0.0 * loss  # computed so that no other process waits for this one
                 # Averaged over ranks by DDP, hence times their number: the sum over all, over all terms.
                 share = loss * (world / terms)
                 penalty = self.t.companion.penalty() if last else None
                 accelerator.backward(share if penalty is None else share + penalty)
             total += float(loss.detach())
-        return self._total(total) / terms
+        return (total if whole is not None else self._total(total)) / terms
 
     def _move(self, loss: float) -> float:
         """Clip the gradient, and have the optimizer move the weights by it; its norm before that."""
@@ -212,8 +234,15 @@ class _Loop:
         self.optimizer.zero_grad()
         return size
 
+    def _whole(self, step: Step) -> tuple[Batch | None, Sequence[int]]:
+        """Where examples are compared across processes, all rows of the step as targets; how many each process has."""
+        if not self.t.objective.couples_examples or self.t.world.size == 1:
+            return None, ()
+        counts = [sum(len(self.examples[index]) for micro in rank for index in micro) for rank in step.ranks]
+        return replace(self._batch(step.examples, 0), inputs={}), counts
+
     def _batch(self, micro: tuple[int, ...], at: int) -> Batch:
-        """A micro-batch as tensors; a rank that has none runs a row whose loss weighs nothing."""
+        """A micro-batch as tensors."""
         rows = [row for index in micro for row in self.examples[index]]
         draw = rng(self.t.settings.seed, "collate", self.progress.step, self.accelerator.process_index, at)
         return self.t.objective.collate(rows, self.t.tok, answering=False, rng=draw).to(self.accelerator.device)
@@ -240,6 +269,8 @@ class _Loop:
             raise UnsupportedError(f"train.compile: torch cannot translate this model here ({reason}); leave it out")
         if not memory.ran_out(error):
             raise error
+        if self.t.world.size > 1:  # the others wait in the middle of this step, and cannot go back with this one
+            raise self._too_large("one of several processes ran out of it; set train.micro_batch") from error
         self.optimizer.zero_grad()
         t = self.t
         couples = type(t.objective).__name__ if t.objective.couples_examples else None
@@ -289,16 +320,21 @@ class _Loop:
     def _evaluate(self) -> Evaluated:
         assert self.t.evaluate is not None
         assert self.t.metric is not None
-        self.model.eval()
+        self.t.model.eval()
         stance = "force_eager" if self.t.settings.compile else "default"
         with torch.compiler.set_stance(stance):
-            scores = dict(self.t.evaluate(self.accelerator.unwrap_model(self.model)))
+            scores = dict(self.t.evaluate(self.t.model))
         best = self.progress.evaluated(scores, self.t.metric)
         return Evaluated(self.progress.step, "validation", scores, best)
 
     def _save(self) -> Event:
+        path = self.t.world.once(self._write)
+        self.saved = self.progress.step
+        return Saved(self.progress.step, str(path), "checkpoint")
+
+    def _write(self) -> Path:
         self.t.flush()
-        path = checkpoint.save(
+        return checkpoint.save(
             self.t.checkpoints,
             self.progress.step,
             tensors={**self.weights, **{_BESIDE + name: value for name, value in self.t.companion.state().items()}},
@@ -308,23 +344,27 @@ class _Loop:
             keep=self._kept(),
             last=self.t.settings.keep,
         )
-        self.saved = self.progress.step
-        return Saved(self.progress.step, str(path), "checkpoint")
 
     def _kept(self) -> tuple[int, ...]:
         """The checkpoints that are kept whatever their age."""
         return () if self.progress.best is None else (self.progress.best,)
 
     def _resume(self) -> Iterator[Event]:
-        found, skipped = checkpoint.latest(self.t.checkpoints)
+        world = self.t.world
+        found, skipped = world.once(lambda: checkpoint.latest(self.t.checkpoints))
         for path, reason in skipped:
-            log.warning("passing over the checkpoint %s: %s", path, reason)
+            if world.first:
+                log.warning("passing over the checkpoint %s: %s", path, reason)
         if found is None:
             yield RunResumed(0, None)
             return
         _same_recipe(found, self.t)
         self._put(found)
-        found.restore_optimizer(self.plain, self.names)
+        if world.first:
+            found.restore_optimizer(self.plain, self.names)
+        state = world.once(self.plain.state_dict)
+        if not world.first:
+            self.plain.load_state_dict(state)
         self.progress = Progress.of(found.state["progress"])
         # The run may have been killed between writing it and removing what it made superfluous.
         checkpoint.rotate(self.t.checkpoints, keep=self._kept(), last=self.t.settings.keep, good=found.step)
@@ -332,10 +372,11 @@ class _Loop:
 
     def _take_best(self) -> None:
         if self.progress.best is not None and self.progress.best != self.progress.step:
-            self._put(checkpoint.at(self.t.checkpoints, self.progress.best))
+            best = self.progress.best
+            self._put(self.t.world.once(lambda: checkpoint.at(self.t.checkpoints, best)))
 
     def _put(self, found: checkpoint.Checkpoint) -> None:
-        tensors = found.weights()
+        tensors = self.t.world.once(found.weights)
         beside = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_BESIDE)}
         self.t.companion.restore({name.removeprefix(_BESIDE): value for name, value in beside.items()})
         with torch.no_grad():

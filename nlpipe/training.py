@@ -20,6 +20,7 @@ from nlpipe.errors import PluginError
 from nlpipe.metrics import Metric
 from nlpipe.objectives.base import Objective, Row
 from nlpipe.tokens import Tokenizers
+from nlpipe.world import World
 
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
@@ -131,7 +132,7 @@ class Training:
     `evaluate` gives the scores of the model as it stands, of which `metric` decides the best; `identity` is what
     a checkpoint must agree with to be resumed from; `stop` is asked after every step, and `flush` called before a
     checkpoint is written, for what has to reach the disk no later. `companion` is what an adapter asks of the loop
-    beside gradients.
+    beside gradients, `world` the processes that train together.
     """
 
     model: nn.Module
@@ -147,6 +148,7 @@ class Training:
     stop: Callable[[], bool] = lambda: False
     flush: Callable[[], None] = lambda: None
     companion: Companion = field(default_factory=Companion)
+    world: World = field(default_factory=World)
 
     def arranged(self, epoch: int) -> list[list[Row]]:
         """The examples of an epoch (from 0), as the objective arranges their rows: a function of seed and epoch.

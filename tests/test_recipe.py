@@ -148,8 +148,9 @@ DEFAULTS: dict[str, Any] = {
         "freeze": None, "class_weights": None, "label_smoothing": 0.0, "focal": None,
     },
     "evaluate": {"split": None, "bootstrap": 1000, "metrics": (), "slices": None},
-    "run": {"device": "auto", "threads": "auto"},
+    "run": {"device": "auto", "threads": "auto", "processes": 1, "trackers": ()},
     "output": {"dir": "runs/ner", "weights": "merged"},
+    "sweep": None, "seeds": None,
 }  # fmt: skip
 
 

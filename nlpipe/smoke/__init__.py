@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nlpipe import adapting, backbone, preparing, running, upstream
+from nlpipe import adapting, backbone, many, preparing, running, upstream
 from nlpipe.backbone import Backbone, Location
 from nlpipe.errors import NlpipeError, RecipeError
 from nlpipe.generation import BEAMS, Generation
@@ -28,7 +28,7 @@ from nlpipe.recipe import Recipe
 from nlpipe.recipe_sources import without_nulls
 from nlpipe.running import DEFAULT_SEED, Listener, RunReport
 from nlpipe.smoke import rows
-from nlpipe.smoke.backbones import POSITIONS, stand_in
+from nlpipe.smoke.backbones import stand_in
 
 __all__ = ["Small", "run", "shrink"]
 
@@ -66,20 +66,26 @@ def run(recipe: Recipe, *, listeners: Sequence[Listener] = (), plugins: Plugins 
 
 def shrink(recipe: Recipe, plugins: Plugins) -> Small:
     """The recipe in small, with its model and rows written beside where it will run. Raises as `run` does."""
+    notes = []
+    if recipe.sweep is not None:
+        notes.append(f"sweep: all {len(many.check(recipe, plugins))} trials are valid recipes; none of them is run")
     folder = _folder(recipe)
     seed = recipe.train.seed if recipe.train else DEFAULT_SEED
     kind = plugins.task(recipe.task.name)
-    model, length = recipe.model, recipe.model.max_length
-    said = stand_in(
-        model.backbone or str((model.new or {}).get("model_type")),  # of a new model its type says enough
-        model.revision,
+    objective = recipe.model.objective
+    said, own = stand_in(
+        recipe.model,
         folder / "backbone",
+        head=lambda family: preparing.choose(kind, family, objective).head,
         seed=seed,
         width=_width(kind, recipe),
-        positions=(length if isinstance(length, int) else POSITIONS) + adapting.places(recipe),
+        places=adapting.places(recipe),
     )
-    notes = [f"model: {said}, whose answers mean nothing"]
+    notes.append(f"model: {said}, whose answers mean nothing")
     made = _rewritten(recipe, folder)
+    if not own and made.train and made.train.freeze:
+        made = made.model_copy(update={"train": made.train.model_copy(update={"freeze": None})})
+        notes.append("train.freeze is left out: it is about the real model's layers")
     if (lost := rows.missing(recipe, plugins)) is None:
         made = _with_rows(made, **rows.own(recipe, plugins, seed, folder))
         notes.append(f"data: all rows were read and checked; {rows.TRAIN} at most are learnt from")
@@ -125,17 +131,14 @@ def _rewritten(recipe: Recipe, folder: Path) -> Recipe:
     """Few steps, short answers, few resamples, and folders of its own; rows are still to be put in."""
     changes: dict[str, Any] = {
         "model": recipe.model.model_copy(
-            update={
-                "backbone": str(folder / "backbone"),
-                "new": None,
-                "tokenizer": None,
-                "revision": "main",
-            }
+            update={"backbone": str(folder / "backbone"), "revision": "main", "new": None, "tokenizer": None}
         ),
         "generation": _short(recipe.generation),
         "evaluate": recipe.evaluate.model_copy(update={"bootstrap": min(recipe.evaluate.bootstrap, 20)}),
-        "run": recipe.run.model_copy(update={"device": "cpu"}),
+        "run": recipe.run.model_copy(update={"device": "cpu", "processes": 1, "trackers": ()}),
         "output": recipe.output.model_copy(update={"dir": str(folder / "run")}),
+        "sweep": None,
+        "seeds": None,
     }
     if (train := recipe.train) is not None:
         micro = train.micro_batch
@@ -148,6 +151,7 @@ def _rewritten(recipe: Recipe, folder: Path) -> Recipe:
                 "warmup": min(train.warmup, 1) if train.warmup >= 1 else train.warmup,
                 "evaluate_every": STEPS // 2,
                 "checkpoint_every": STEPS // 2,
+                "compile": False,  # minutes, for nothing that a tiny model would show
             }
         )
     return recipe.model_copy(update=changes)
@@ -194,10 +198,12 @@ def _with_samples(recipe: Recipe, kind: type[AnyTask]) -> tuple[Recipe, Sequence
                 break
     if not found:
         raise errors[0]
-    options, examples, dropped = max(found, key=lambda one: len(one[1]))
+    kept, examples, gone = max(found, key=lambda one: len(one[1]))
+    if recipe.train and not isinstance(recipe.train.class_weights, str | None):  # of labels that are not here
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"class_weights": None})})
     # An untouched model that is told its labels is told those of the samples; training reads them off the rows.
-    told = kind.labels_in(examples, _options(kind, options)) if recipe.task.labels and not recipe.train else None
-    return _with_rows(recipe, rows.samples(recipe, examples), options, told), dropped
+    told = kind.labels_in(examples, _options(kind, kept)) if recipe.task.labels and not recipe.train else None
+    return _with_rows(recipe, rows.samples(recipe, examples), kept, told), gone
 
 
 def _usable(recipe: Recipe, kind: type[AnyTask], given: Mapping[str, Any]) -> list[Any]:

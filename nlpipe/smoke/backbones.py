@@ -7,14 +7,18 @@ narrow layers; else the name says which architecture it is. Knows names and arch
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from nlpipe import backbone
+from nlpipe import backbone, scratch
 from nlpipe.errors import ArtifactError
-from nlpipe.testing.shrunk import shrunk
-from nlpipe.testing.tiny import tiny_model
+from nlpipe.recipe import ModelSection, TokenizerSection
+from nlpipe.task import Family
+from nlpipe.testing.shrunk import shrunk, small
+from nlpipe.testing.tiny import corpus, tiny_model
 
 POSITIONS = 512
+PIECES = 500  # of a tokenizer that is learnt
 
 # What the names of well-known models on the Hub say of their architecture (`nlpipe.testing.tiny`). The first that
 # matches holds: `distilroberta` is a RoBERTa, `bert` is part of many names.
@@ -81,20 +85,36 @@ def here(name: str, revision: str) -> Path | None:
     return Path(str(files[0])).parent if all(isinstance(file, str) for file in files) else None
 
 
-def stand_in(name: str, revision: str, folder: Path, *, seed: int, width: int, positions: int | None) -> str:
-    """Write the tiny model to `folder`, `width` wide or more, and say in a few words what it is.
+def stand_in(
+    section: ModelSection, folder: Path, *, head: Callable[[Family], str | None], seed: int, width: int, places: int
+) -> tuple[str, bool]:
+    """Write the tiny model to `folder`, `width` wide or more; what it is in a few words, and whether the real one's
+    config was there to say so.
 
-    `positions` is the longest input in tokens that it has to read, where its architecture is known by name alone.
+    `head` is the head that a new model of a family is made with; an adapter takes `places` of the longest input.
     """
-    source = here(name, revision)
+    width = -(-max(width, 32) // 32) * 32
+    if section.backbone is None:
+        _new(section, folder, head, seed, width)
+        return f"a narrow {section.name} with a tokenizer of a few pieces", True
+    source = here(section.backbone, section.revision)
     if source is not None:
-        shrunk(source, folder, seed=seed, width=_round(width))
-        return f"a narrow random model with the config and the tokenizer of {name}"
-    kind = architecture_of(name)
-    tiny_model(kind, folder, seed=seed, width=_round(width), positions=max(POSITIONS, positions or 0))
+        shrunk(source, folder, seed=seed, width=width)
+        return f"a narrow random model with the config and the tokenizer of {section.backbone}", True
+    kind = architecture_of(section.backbone)
+    length = section.max_length if isinstance(section.max_length, int) else 0
+    tiny_model(kind, folder, seed=seed, width=width, positions=max(POSITIONS, length) + places)
     (folder / "chat_template.jinja").write_text(CHAT, encoding="utf-8")
-    return f"a tiny random {kind} (by its name: {name} is not here)"
+    return f"a tiny random {kind} (by its name: {section.backbone} is not here)", False
 
 
-def _round(width: int) -> int:
-    return -(-max(width, 32) // 32) * 32
+def _new(section: ModelSection, folder: Path, head: Callable[[Family], str | None], seed: int, width: int) -> None:
+    """A model from scratch, narrow; its tokenizer learnt from a few lines, or the one named where it is here."""
+    wanted = section.tokenizer
+    if isinstance(wanted, str) and here(wanted, "main") is None:
+        wanted = TokenizerSection(type="bpe", vocab_size=PIECES)
+    elif isinstance(wanted, TokenizerSection):
+        wanted = wanted.model_copy(update={"vocab_size": min(PIECES, wanted.vocab_size)})
+    new = {key: value for key, value in small(section.new or {}, width).items() if key != "vocab_size"}
+    made = section.model_copy(update={"tokenizer": wanted, "new": new})
+    scratch.make(made, head(scratch.family(made)), corpus, folder, seed=seed, offline=True)

@@ -15,19 +15,20 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # From the lowest layer to the highest. A module may import its own layer and those below it; a package stands
 # for all that is in it.
 LAYERS = (
-    "errors files upstream tokens vocabulary",
+    "errors files launching upstream tokens vocabulary",
     "task details results events metrics hookspecs",
     "adapter_methods generation recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
-    "recipe_text recipe_training recipe_words recipe_yaml rows",
+    "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "artifact data hub parsers readers shares writers adapter adapter_prompts adapter_targets adapter_training "
-    "freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization scratch sentence_files",
+    "world freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization scratch "
+    "sentence_files",
     "pipelines",
     "slices measured report",
     "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
     "tracking event_log inspect",
     "checking",
-    "running scaffold reporting data_check doctor grid predicting predictions tables",
+    "launchers many running scaffold reporting data_check doctor grid predicting predictions tables",
     "plugin_check testing smoke",
     "cli compat __main__",
 )
@@ -50,7 +51,7 @@ DOORS = {
         "metrics_evaluate": "a metric of evaluate declares its features with it",
     },
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
-    "accelerate": {"train": "one loop, one user"},
+    "accelerate": {"train": "one loop, one user", "tracking": "its trackers, which know no loop"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
     "pluggy": {"hookspecs": "the markers", "plugins": "the manager"},
