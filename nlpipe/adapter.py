@@ -14,7 +14,7 @@ from torch import nn
 
 from nlpipe import adapter_targets, upstream
 from nlpipe.adapter_methods import LORA_PLUS, METHODS, Method, able
-from nlpipe.adapter_prompts import Prompted
+from nlpipe.adapter_prompts import Prompted, require_cache
 from nlpipe.adapter_training import Companion, RankCompanion
 from nlpipe.errors import ArtifactError, RecipeError, UnsupportedError
 from nlpipe.objectives.base import Objective
@@ -126,8 +126,14 @@ def _input_settings(model: Any, settings: AdapterSection, given: Mapping[str, An
         if "prompt_tuning_init_text" in given:
             found |= {"prompt_tuning_init": "TEXT", "tokenizer_name_or_path": str(folder)}
         return {**found, "token_dim": table.weight.shape[1]}
+    require_cache(model)
     if not pair:
-        return {"num_transformer_submodules": 1}
+        return {
+            "num_transformer_submodules": 1,
+            "num_layers": config.num_hidden_layers,
+            "num_attention_heads": config.num_attention_heads,
+            "token_dim": config.hidden_size,
+        }
     half = getattr(config, "decoder", config)
     layers = getattr(half, "decoder_layers", None) or getattr(half, "num_decoder_layers", None)
     heads = getattr(half, "decoder_attention_heads", half.num_attention_heads)

@@ -41,9 +41,7 @@ class Prompted(nn.Module):
         self._filler = _filler(self._base.config)
         self._reading = False
         whole = getattr(self._base, "base", self._base)  # a head or a half of ours has the model inside
-        if self._prefix:
-            _require_cache(whole, self._base, pair=self._pair)
-        else:
+        if not self._prefix:
             reader = whole.get_encoder() if self._pair else whole
             reader.get_input_embeddings().register_forward_hook(self._replace)
             if self._pair:  # its decoder may share the embeddings, and reads no vectors
@@ -94,8 +92,9 @@ class Prompted(nn.Module):
             given["past_key_values"] = self._cache(len(given["input_ids"]) * beams)
         hidden = self._prefix or not self._pair
         if hidden:
-            for kind in ("logits_processor", "stopping_criteria"):
-                given[kind] = [_Behind(one, self.places) for one in given.get(kind) or ()]
+            processors, criteria = given.get("logits_processor") or (), given.get("stopping_criteria") or ()
+            given["logits_processor"] = [_Scores(one, self.places) for one in processors]
+            given["stopping_criteria"] = [_Ends(one, self.places) for one in criteria]
         with self._read():
             found: Tensor = self._base.generate(**given)
         return found[:, self.places :] if hidden else found
@@ -148,8 +147,18 @@ class Prompted(nn.Module):
         return out
 
 
-class _Behind:
-    """A stopping criterion or a processor of scores that sees the tokens behind the places."""
+class _Scores:
+    """A processor of scores that sees the tokens behind the places. transformers counts its arguments."""
+
+    def __init__(self, inner: Callable[..., Any], places: int) -> None:
+        self.inner, self.places = inner, places
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Any:
+        return self.inner(input_ids[:, self.places :], scores)
+
+
+class _Ends:
+    """A stopping criterion that sees the tokens behind the places."""
 
     def __init__(self, inner: Callable[..., Any], places: int) -> None:
         self.inner, self.places = inner, places
@@ -170,8 +179,9 @@ def _filler(config: Any) -> int:
     return next(token for token in range(len(special) + 1) if token not in special)
 
 
-def _require_cache(whole: Any, base: Any, *, pair: bool) -> None:
+def require_cache(base: Any) -> None:
     """Raise UnsupportedError where a model takes no keys and values from before."""
+    whole, pair = getattr(base, "base", base), bool(base.config.is_encoder_decoder)
     reads = whole is base or not pair  # a half or a head of ours reads a pair's encoder, which has no cache
     if not reads or "past_key_values" not in inspect.signature(whole.base_model.forward).parameters:
         raise UnsupportedError(

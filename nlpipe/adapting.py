@@ -38,11 +38,12 @@ def form(recipe: Recipe, quantize: str | None) -> Literal["merged", "adapter"]:
         return recipe.output.weights
     method = METHODS[section.method]
     if recipe.output.weights == "adapter":
-        if not method.saved:
+        drawn = str(section.fields.get("init_lora_weights", "")).startswith("pissa_niter")
+        if not method.saved or drawn:
             raise UnsupportedError(
-                f"output.weights: adapter is not for {section.method}: it computes singular vectors of the model anew "
-                f"whenever it is loaded, and another machine may give them other signs. Say merged. For adapters: "
-                f"{able('saved')}"
+                f"output.weights: adapter is not for {section.method} as it is set: it computes singular vectors of the "
+                "model anew whenever it is loaded, which may come out otherwise, on another machine above all. Say "
+                f"merged. For adapters: {able('saved')}"
             )
         return "adapter"
     why = "cannot be folded into the model's weights" if not method.merges else ""

@@ -87,7 +87,10 @@ def _states(
 
 def differing(one: nn.Module, other: nn.Module) -> list[str]:
     """The names of tensors that two models do not share bit for bit, those that only one of them has among them."""
-    ours, theirs = one.state_dict(), other.state_dict()
+    ours, theirs = (
+        {name: value for name, value in model.state_dict().items() if ".original_module." not in name}  # PEFT's spare
+        for model in (one, other)
+    )
     return [
         name
         for name in {**ours, **theirs}

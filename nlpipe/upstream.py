@@ -223,6 +223,9 @@ def _quantization(quantize: str, kind: Any, config: Any) -> Any:
     beside = [name for name, _ in shape.named_children() if hasattr(shape, backbone) and name != backbone]
     beside += [name for name, _ in shape.named_children() if name.endswith(("_outputs", "classifier", "lm_head"))]
     beside += [name for name, _ in shape.named_modules() if name.rpartition(".")[2] == "pooler"]
+    if quantize == "4bit":  # bitsandbytes scales 64 weights of a row together
+        layers = ((n, m) for n, m in shape.named_modules() if isinstance(m, torch.nn.Linear) and n not in beside)
+        beside += [name for name, layer in layers if layer.in_features % 64]
     half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     if quantize == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=sorted({*beside}))

@@ -25,7 +25,7 @@ def recorded() -> dict[str, dict[str, str]]:
         config = peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(name.upper())]
         hints = _hints(config)
         found[name] = {
-            field.name: " | ".join(_kinds(hints[field.name]))
+            field.name: " | ".join(sorted(_kinds(hints[field.name])))
             for field in dataclasses.fields(config)
             if field.init and field.name not in everywhere
         }
@@ -44,14 +44,19 @@ def _hints(config: type) -> Mapping[str, Any]:
 def _kinds(hint: Any) -> list[str]:
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        choices = any(isinstance(arg, type) and issubclass(arg, Enum) for arg in get_args(hint))
-        args = [arg for arg in get_args(hint) if not (choices and arg is str)]  # the members by their names
+        # Text stands beside an enumeration or a choice for the names of its members.
+        choices = any(get_origin(arg) is Literal or _enumeration(arg) for arg in get_args(hint))
+        args = [arg for arg in get_args(hint) if not (choices and arg is str)]
         return list(dict.fromkeys(kind for arg in args for kind in _kinds(arg)))
     if origin is Literal:
         return [f"'{value}'" for value in get_args(hint)]
-    if isinstance(hint, type) and issubclass(hint, Enum):
+    if _enumeration(hint):
         return [f"'{member.value}'" for member in hint]
     return [_PLAIN.get(origin or hint, "object")]
+
+
+def _enumeration(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Enum)
 
 
 def written() -> str:
