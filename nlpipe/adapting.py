@@ -41,8 +41,8 @@ def form(recipe: Recipe, quantize: str | None) -> Literal["merged", "adapter"]:
         drawn = str(section.fields.get("init_lora_weights", "")).startswith("pissa_niter")
         if not method.saved or drawn:
             raise UnsupportedError(
-                f"output.weights: adapter is not for {section.method} as it is set: it computes singular vectors of the "
-                "model anew whenever it is loaded, which may come out otherwise, on another machine above all. Say "
+                f"output.weights: adapter is not for {section.method} as it is set: it computes singular vectors of "
+                "the model anew whenever it is loaded, which may come out otherwise, on another machine above all. Say "
                 f"merged. For adapters: {able('saved')}"
             )
         return "adapter"
