@@ -181,10 +181,14 @@ def test_long_texts_are_read_whole(task: str, kind: str, folder: Path) -> None:
     check_long(task, "bert", kind, 20_000, folder)
 
 
+MILLION = [
+    *[(task, kind, "bert") for task in TASKS for kind in LONG],
+    *[("ner", kind, other) for kind in ("words", "one word") for other in ("gpt2", "llama", "t5", "marian")],
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", QUICK)
-@pytest.mark.parametrize("kind", LONG)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("task", "kind", "architecture"), MILLION, ids=map("-".join, MILLION))
 def test_a_million_characters_are_read_whole(task: str, kind: str, architecture: str, folder: Path) -> None:
     check_long(task, architecture, kind, 1_000_000, folder)
 

@@ -244,8 +244,8 @@ def test_long_text_by_name(folder: Path) -> None:
 
 def test_options_of_training() -> None:
     assert OBJECTIVE.with_training({"label_smoothing": 0.1}).label_smoothing == 0.1
-    with pytest.raises(UnsupportedError, match="class_weights"):
-        OBJECTIVE.with_training({"class_weights": "balanced"})
+    with pytest.raises(UnsupportedError, match=r"train\.shape does nothing for TokenLabel"):
+        OBJECTIVE.with_training({"shape": "balanced"})
 
 
 def test_label_smoothing_changes_the_loss(folder: Path) -> None:

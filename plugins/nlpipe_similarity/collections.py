@@ -10,7 +10,7 @@ import numpy as np
 
 from nlpipe.errors import UnsupportedError
 from nlpipe.results import Ranked, Ranking
-from nlpipe_similarity.vectors import alike
+from nlpipe_similarity.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,19 +50,29 @@ def mine_paraphrases(
         raise UnsupportedError(f"nearest must be at least 1, is {nearest}")
     if len(texts) < 2:
         return []
-    vectors = pipe.embed(texts)
-    found: dict[tuple[int, int], float] = {}
-    for start in range(0, len(texts), _CHUNK):
-        cosines = alike(vectors[start : start + _CHUNK], vectors, "cosine")
-        for row, values in enumerate(cosines):
-            one = start + row
-            values[one] = -np.inf  # itself
-            for other in np.argsort(-values, kind="stable")[:nearest].tolist():
-                if other == one or values[other] < threshold:
-                    break
-                found.setdefault((min(one, other), max(one, other)), float(values[other]))
-    ordered = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [(*pair, cosine) for pair, cosine in ordered[:top]]
+    vectors = unit(pipe.embed(texts))
+    found = [_nearest(vectors, start, nearest, threshold) for start in range(0, len(texts), _CHUNK)]
+    one, other, cosines = (np.concatenate(column) for column in zip(*found, strict=True))
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    _, first = np.unique(low * len(texts) + high, return_index=True)  # each pair as it was found first
+    order = first[np.lexsort((high[first], low[first], -cosines[first]))][:top]
+    return list(zip(low[order].tolist(), high[order].tolist(), cosines[order].tolist(), strict=True))
+
+
+def _nearest(
+    vectors: NDArray[np.float32], start: int, nearest: int, threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Of the texts from `start` on, a chunk of them: each with its nearest others and the cosines, one pair a place."""
+    cosines = vectors[start : start + _CHUNK] @ vectors.T
+    rows = np.arange(len(cosines))
+    cosines[rows, start + rows] = -np.inf  # itself
+    count = min(nearest, len(vectors) - 1)
+    crowded = np.flatnonzero((cosines >= threshold).sum(axis=1) > count)  # sorting all would be most of the work
+    if len(crowded):
+        far = np.argpartition(-cosines[crowded], count - 1, axis=1)[:, count:]
+        cosines[crowded[:, None], far] = -np.inf
+    row, other = np.nonzero(cosines >= threshold)
+    return start + row, other, cosines[row, other]
 
 
 def cluster(pipe: Embeds, texts: Sequence[str], *, threshold: float = 0.75, smallest: int = 2) -> list[list[int]]:
@@ -77,14 +87,14 @@ def cluster(pipe: Embeds, texts: Sequence[str], *, threshold: float = 0.75, smal
         raise UnsupportedError(f"smallest must be at least 1, is {smallest}")
     if not texts:
         return []
-    vectors = pipe.embed(texts)
+    vectors = unit(pipe.embed(texts))
     near: list[list[int]] = []
     for start in range(0, len(texts), _CHUNK):
-        for row, values in enumerate(alike(vectors[start : start + _CHUNK], vectors, "cosine")):
-            order = np.argsort(-values, kind="stable")
-            within = order[values[order] >= threshold].tolist()
-            one = start + row
-            near.append([one, *(other for other in within if other != one)])  # rounding may put a twin before it
+        for row, values in enumerate(vectors[start : start + _CHUNK] @ vectors.T):
+            values[start + row] = np.inf  # itself comes first, whatever rounding does to a twin
+            within = np.flatnonzero(values >= threshold)
+            if len(within) >= smallest:
+                near.append(within[np.argsort(-values[within], kind="stable")].tolist())
     groups, taken = [], set[int]()
     for members in sorted(near, key=len, reverse=True):
         free = [member for member in members if member not in taken]

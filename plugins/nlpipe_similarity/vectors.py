@@ -70,9 +70,12 @@ def alike(first: NDArray[np.float32], second: NDArray[np.float32], measure: str)
     return _ready(first, measure) @ _ready(second, measure).T
 
 
-def _ready(vectors: NDArray[np.float32], measure: str) -> NDArray[np.float32]:
-    if measure == "dot":
-        return vectors
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors made one long, so that their products are cosines; a vector of zeros stays one."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     ready: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-12))
     return ready
+
+
+def _ready(vectors: NDArray[np.float32], measure: str) -> NDArray[np.float32]:
+    return vectors if measure == "dot" else unit(vectors)
