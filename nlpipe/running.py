@@ -36,7 +36,7 @@ from nlpipe import (
     reporting,
 )
 from nlpipe.artifact import Card, Origin
-from nlpipe.backbone import Backbone, Location
+from nlpipe.backbone import Backbone, Location, with_window
 from nlpipe.data import Split
 from nlpipe.errors import ArtifactError, RecipeError, UnsupportedError
 from nlpipe.evaluation import Scores
@@ -45,7 +45,7 @@ from nlpipe.objectives.base import Objective, Row
 from nlpipe.pipelines import Asked, Pipeline
 from nlpipe.plugins import Plugins
 from nlpipe.preparing import AnyTask
-from nlpipe.recipe import Recipe, check, options_of
+from nlpipe.recipe import ModelSection, Recipe, check, options_of
 from nlpipe.results import Result
 from nlpipe.rundir import RunDirectory
 from nlpipe.runners.torch import TorchRunner
@@ -312,6 +312,7 @@ class _Session:
             offline=self.offline,
             plugins=self.plugins,
         )
+        _read_as(section, pipe)
         for split in splits.values():
             preparing.golds(pipe.task, pipe.objective, split)
         self.directory.begin(self.recipe, splits)
@@ -522,6 +523,15 @@ class _Session:
                 with suppress(ArtifactError):  # where the disk is full, the log is too
                     self._emit(RunFailed(self.step, f"{type(error).__name__}: {error}"))
                 raise
+
+
+def _read_as(section: ModelSection, pipe: Pipeline) -> None:
+    """Let an untouched model read as much at once as the recipe says, and share as much between windows."""
+    wished = None if section.max_length == "auto" else section.max_length
+    window = with_window(pipe.objective, pipe.card.window.max_length, wished).window
+    window = replace(window, overlap=section.overlap)
+    pipe.card = pipe.card.model_copy(update={"window": window})
+    pipe.objective = replace(pipe.objective, window=window)
 
 
 def _lasting(location: Location) -> str:

@@ -154,19 +154,23 @@ def test_what_cannot_be_asked_is_refused(judge: Trained, pipe: Pipeline, trainin
 
 
 def test_an_untouched_model_is_scored_by_a_recipe(plain: Path, tmp_path: Path) -> None:
-    rows = named(60, seed=4)
-    report = run(
-        Recipe(
-            task={"name": "classification", "labels": WORDS, "options": {"hypothesis": "bo {label}"}},  # type: ignore[arg-type]
-            model={"backbone": str(plain), "objective": "Entailment"},  # type: ignore[arg-type]
-            data={"test": rows},  # type: ignore[arg-type]
-            evaluate={"bootstrap": 0},  # type: ignore[arg-type]
-            output={"dir": str(tmp_path / "run")},  # type: ignore[arg-type]
-        )
-    )
-    assert report.scores is not None
-    assert report.scores.n == 60
-    assert report.scores.scores["accuracy"] >= 0.9
+    def scored(out: str, **model: Any) -> Any:
+        sections: Any = {
+            "task": {"name": "classification", "labels": WORDS, "options": {"hypothesis": "bo {label}"}},
+            "model": {"backbone": str(plain), "objective": "Entailment", **model},
+            "data": {"test": named(60, seed=4)},
+            "evaluate": {"bootstrap": 0},
+            "output": {"dir": str(tmp_path / out)},
+        }
+        return run(Recipe(**sections)).scores
+
+    scores = scored("run", max_length=16, overlap=4)
+    assert scores.n == 60
+    assert scores.scores["accuracy"] >= 0.9
+    with pytest.raises(UnsupportedError, match="the model reads at most 64 tokens at once"):
+        scored("longer", max_length=100)
+    with pytest.raises(DataError, match="leaves no room for the text"):  # 3 special tokens, 2 of the sentence
+        scored("shorter", max_length=8, overlap=4)
 
 
 def test_a_judge_is_trained_on_labels(plain: Path, trainings: Trainings, tmp_path: Path) -> None:
