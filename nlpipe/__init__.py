@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nlpipe.recipe import Recipe
     from nlpipe.results import Answer, Entities, Label, Ranked, Ranking, Result, Similarity, Span
     from nlpipe.running import RunReport, run
-    from nlpipe.task import Family, Record, Task, TaskOptions
+    from nlpipe.task import Family, Format, FormatRow, Record, Task, TaskOptions
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,8 @@ _LATE = {
     "Answer": "results",
     "Entities": "results",
     "Family": "task",
+    "Format": "task",
+    "FormatRow": "task",
     "Label": "results",
     "Metric": "metrics",
     "Objective": "objectives",
@@ -54,6 +56,8 @@ __all__ = [
     "DataError",
     "Entities",
     "Family",
+    "Format",
+    "FormatRow",
     "Label",
     "Metric",
     "NlpipeError",

@@ -119,4 +119,4 @@ def test_offsets_of_many_texts(architecture: str, folder: Path) -> None:
     assert check_entities(entities(architecture, folder), texts) > MANY
     asked = untrained("qa", tiny(architecture, folder), max_length=32)
     assert check_answers(asked, texts) > 0.8 * MANY
-    check_golds(asked, texts)
+    check_golds(asked, texts[:2000])
