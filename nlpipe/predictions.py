@@ -10,14 +10,14 @@ import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from nlpipe.errors import DataError, Problem
 from nlpipe.parsers import Faults, Row
-from nlpipe.readers import check_file, format_of, numbered_rows
+from nlpipe.readers import TEXT_FORMATS, check_file, format_of, numbered_rows
 from nlpipe.rows import show, to_plain
 
 if TYPE_CHECKING:
@@ -40,8 +40,15 @@ def read(task: Task[Any, Any, Any, Any], path: str, split: Split, format: str | 
     check_file(path)
     kind, zipped = format_of(path, format, task.formats)
     faults = Faults(f"{path}: {{rows}} cannot be used")
-    there = list(numbered_rows(path, kind, zipped, faults, task.formats, answers=True))
+    try:
+        there = list(numbered_rows(path, kind, zipped, faults, task.formats, answers=True))
+    except DataError as error:
+        own = [name for name, form in task.formats.items() if form.answers and name != kind]
+        hint = f"; answers of the task's own kind are named so: --predictions-format {own[0]}" if own else ""
+        raise DataError(f"{error.message}{hint}", error.problems) from None
     faults.check()
+    if kind in TEXT_FORMATS:
+        there = [replace(row, cells=_from_text(row.cells, task.Result)) for row in there]
     if not split.examples:
         raise DataError("there are no rows to score")
     matched = _matched(there, split, path)
@@ -54,6 +61,21 @@ def read(task: Task[Any, Any, Any, Any], path: str, split: Split, format: str | 
             faults.add(where, *(error.problems or [Problem("", "", str(error))]))
     faults.check()
     return results
+
+
+def _from_text(cells: Mapping[str, Any], result: Any) -> dict[str, Any]:
+    """Cells of a file of text: what a result has as text stays, the rest is read as JSON where it is."""
+    texts = {"id", "row"} | {field.name for field in fields(result) if str(field.type).startswith("str")}
+
+    def value(name: str, cell: str) -> Any:
+        if name.removeprefix(_PREFIX) in texts:
+            return cell
+        try:
+            return json.loads(cell) if cell.strip() else None
+        except ValueError:
+            return cell
+
+    return {name: value(name, cell) for name, cell in cells.items()}
 
 
 def _matched(rows: list[Row], split: Split, path: str) -> list[Row]:

@@ -352,6 +352,35 @@ def test_answers_are_matched_by_id_by_row_or_in_order(file: Callable[..., str]) 
     assert accuracy([{"labels": ["y", "x"]}, {"label": None}], several) == 1.0
 
 
+@pytest.mark.parametrize("task", ["classification", "similarity", "retrieval", "translation", "ner", "qa"])
+def test_answers_in_a_table_of_text_are_read_as_they_were_written(task: str, tmp_path: Path) -> None:
+    """As `nlpipe predict --output answers.csv` writes them: text as it is, all else as JSON."""
+    from nlpipe.writers import open_writer
+
+    cases: dict[str, tuple[list[Any], list[Any]]] = {
+        "ner": (GOLD, [{"spans": [{"start": 0, "end": 9, "label": "PER"}]}, {"spans": []}]),
+        "qa": (
+            [{"question": "q", "context": "a 12", "answers": {"text": ["12"], "answer_start": [2]}}],
+            [{"text": "12", "start": 2, "end": 4, "score": 0.5, "no_answer_score": None}],
+        ),
+    }
+    rows, answers = cases[task] if task in cases else SAID[task][:2]
+    scores = []
+    for name in ("said.jsonl", "said.csv"):
+        with open_writer(tmp_path / name) as writer:
+            for answer in answers:
+                writer.write({key.removeprefix("predicted_"): value for key, value in answer.items()})
+        scores.append(evaluate_predictions(task, str(tmp_path / name), rows, bootstrap=0).scores)
+    assert scores[0] == scores[1]
+    assert max(scores[0].values()) > 0
+
+
+def test_lines_of_text_are_translations(file: Callable[..., str]) -> None:
+    rows = [{"source": "a", "target": "the cat sat on the mat"}, {"source": "b", "target": "a dog"}]
+    path = file("said.txt", "the cat sat on the mat\na dog\n")
+    assert evaluate_predictions("translation", path, rows, bootstrap=0).scores["bleu"] == pytest.approx(100)
+
+
 def test_answers_are_scored_from_the_command_line(nlpipe: Command, file: Callable[..., str]) -> None:
     data, answers = file("dev.json", SQUAD), file("said.json", {"a": "Normans", "b": "Norse", "c": ""})
     given = ("evaluate", "--task", "qa", "--predictions", answers, "--data", data)

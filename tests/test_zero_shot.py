@@ -224,6 +224,9 @@ def test_windows_by_hand() -> None:
         Text(""), [], [np.array([0.0, -9.0]), np.array([-9.0, 0.0])]
     )
     assert several.values == pytest.approx([0.5, 0.5])
+    assert one.with_call({"windows": "max"}) == replace(one, windows="max")
+    with pytest.raises(UnsupportedError, match="windows must be one of mean, max, is 'median'"):
+        one.with_call({"windows": "median"})
     task = Classification(("a", "b"), Settings(windows="max"))
     assert task.objective(SequenceLabel).windows == "max"  # type: ignore[attr-defined]
     found = task.result(Entailed(values, values), task.Input(text="x"))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.objectives.base import Batch, Gold, Objective, Probabilities, Raw, Row, Text, parts
@@ -38,6 +38,8 @@ class SequenceLabel(Objective):
     peft: ClassVar[str | None] = "SEQ_CLS"
     train_options: ClassVar[frozenset[str]] = frozenset({"class_weights", "focal", "label_smoothing"})
 
+    call_options: ClassVar[frozenset[str]] = frozenset({"windows"})
+
     labels: tuple[str, ...] = ()
     kind: Literal["single", "multi", "number"] = "single"
     windows: Over = "mean"
@@ -49,6 +51,13 @@ class SequenceLabel(Objective):
     def outputs(self) -> int:
         """One per label; one for a number."""
         return 1 if self.kind == "number" else len(self.labels)
+
+    def with_call(self, options: Mapping[str, Any]) -> Self:
+        """With `windows` of one call. Raises UnsupportedError where it is neither mean nor max."""
+        how = options.get("windows", self.windows)
+        if how not in get_args(Over):
+            raise UnsupportedError(f"windows must be one of {', '.join(get_args(Over))}, is {how!r}")
+        return super().with_call(options)
 
     def encode(self, query: Text, gold: Gold, tok: Tokenizers) -> list[Row]:
         """A row per window."""
