@@ -12,10 +12,10 @@ EXTRAS_test := test,quickstart
 EXTRAS_check := dev
 
 # Tests never ask the network, and threads that share a core only slow each other down.
-TEST := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest
+TEST := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all check fix bench
+.PHONY: help quickstart test test-all mutants check fix bench
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
@@ -48,6 +48,9 @@ test: .venv/.installed-test ## the tests that every change runs (under 8 minutes
 
 test-all: .venv/.installed-test ## all tests: every architecture, faults, long runs (under 60 minutes); records the grid
 	$(TEST) --evidence
+
+mutants: .venv/.installed-test ## planted defects, each of which a check of the kit must catch (about 10 minutes)
+	$(PY) tests/mutants/run.py
 
 check: .venv/.installed-check ## lint, format and types; changes nothing
 	$(PY) -m ruff check .

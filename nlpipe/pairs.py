@@ -29,7 +29,9 @@ def warm(folder: Path, config: Any, tok: Tokenizer, dtype: torch.dtype) -> tuple
     Raises UnsupportedError where the tokenizer names nothing for an answer to begin with.
     """
     encoder, missing = upstream.load_model(None, folder, config, dtype)
-    lost = {f"encoder.{name}" for name in missing}
+    if (pooler := getattr(encoder, "pooler", None)) is not None:
+        pooler.requires_grad_(False)  # it is part of the class, and a decoder looks at the states below it
+    lost = {f"encoder.{name}" for name in missing if not name.startswith("pooler.")}
     if config.model_type in SAME:
         decoder, missing = upstream.load_causal_half(folder, dtype)
         lost |= {f"decoder.{name}" for name in missing}

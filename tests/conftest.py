@@ -8,15 +8,14 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
-import json
-import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from nlpipe import grid
+from nlpipe.testing.cases import CELL
+from tests.evidence import Evidence
 from tests.support import Trainings
 
 # How long one example takes says more of the machine than of the code.
@@ -24,9 +23,6 @@ hypothesis.settings.register_profile("nlpipe", deadline=None)
 hypothesis.settings.load_profile("nlpipe")
 
 pytest_plugins = ["nlpipe.testing"]
-
-EVIDENCE = pytest.StashKey[set[tuple[str, str, str, str]]]()  # module, task, family, architecture
-FAILED = pytest.StashKey[set[tuple[str, str]]]()  # module, each word in the name of a parametrised test that failed
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +46,10 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
 
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Callable[[str, str, str], None]:
-    """Note that a task passed on an architecture; `make test-all` (--evidence) writes it to nlpipe/grid.json."""
-    passed = request.config.stash.setdefault(EVIDENCE, set())
-    module = request.path.name
+    """Note that a test is evidence for a cell: (task, family, architecture). The kit does so by itself."""
 
     def note(task: str, family: str, architecture: str) -> None:
-        passed.add((module, task, family, architecture))
+        request.node.user_properties.append((CELL, [task, family, architecture, request.node.originalname]))
 
     return note
 
@@ -65,23 +59,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--evidence", action="store_true", help="write nlpipe/grid.json from what passed")
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the grid's evidence: an architecture of which a test failed is left out of all that its module tests."""
-    if session.config.getoption("--evidence") and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        failed = session.config.stash.get(FAILED, set())
-        ordered: dict[str, dict[str, list[str]]] = {}
-        for module, task, family, architecture in sorted(session.config.stash.get(EVIDENCE, set())):
-            if (module, architecture) not in failed:
-                ordered.setdefault(task, {}).setdefault(family, []).append(architecture)
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        ).stdout.strip()
-        content = {"commit": commit, "passed": dict(sorted(ordered.items()))}
-        grid.EVIDENCE.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def pytest_configure(config: pytest.Config) -> None:
+    """Gather the evidence where all reports arrive: not in one of xdist's workers."""
+    if config.getoption("--evidence") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Evidence(), "evidence")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, but for the kit's, which say themselves what belongs together."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def _skips_fail() -> bool:
@@ -109,9 +98,6 @@ def pytest_runtest_makereport(
     """A skipped test fails in CI."""
     report = yield
     _fail_if_skipped(report, item)
-    if report.failed and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        words = item.callspec.id.split("-")
-        item.config.stash.setdefault(FAILED, set()).update((item.path.name, word) for word in words)
     return report
 
 

@@ -19,9 +19,9 @@ from nlpipe.objectives import AnswerSpan
 from nlpipe.objectives.answer_span import BEST, Place
 from nlpipe.objectives.base import Passage, Row, Window
 from nlpipe.objectives.passages import read, words_in
+from nlpipe.testing.odd import odd_texts
 from nlpipe.testing.tiny import ARCHITECTURES
 from nlpipe.tokens import Tokenizers
-from tests.odd_text import odd_texts
 from tests.support import tiny
 
 OBJECTIVE = AnswerSpan(window=Window(max_length=64))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from nlpipe.testing import rules
 from nlpipe.testing.tiny import family
 from nlpipe_qa import GenerativeQuestionAnswering
 from nlpipe_qa.scores import EXACT_MATCH, F1
-from tests.support import TRAIN, Trained, Trainings
-from tests.test_writing_cells import BEYOND, GRID, QUICK, SLOW_LEARNERS, STEPS
+from tests.support import TRAIN, Trainings
+from tests.test_writing_folders import SLOW_LEARNERS, STEPS
 
 Task = GenerativeQuestionAnswering
 
@@ -133,46 +132,8 @@ def recipe(architecture: str, **changes: Any) -> Callable[[Path, Path], Recipe]:
     return make
 
 
-ALL = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in (*GRID, *BEYOND)]
-cells = pytest.mark.parametrize("architecture", ALL)
-
-
-@pytest.fixture
-def cell(architecture: str, trainings: Trainings) -> Trained:
-    return trainings.get(f"generative_qa-{architecture}", architecture, recipe(architecture))
-
-
-@cells
-def test_a_rule_is_learnt(cell: Trained, architecture: str, evidence: Callable[[str, str, str], None]) -> None:
-    scores = cell.report.scores
-    assert scores is not None and scores.n == 150
-    assert scores.scores["exact_match"] >= 0.9
-    evidence("generative_qa", family(architecture), architecture)
-
-
-@cells
-def test_a_batch_answers_as_each_row_alone_and_reloaded_the_same(cell: Trained, architecture: str) -> None:
-    pipe = cell.load()
-    given = [{key: row[key] for key in ("question", "context")} for row in rows(150, 2)[:10]]
-    given += [{"question": "north"}, {"question": "north", "context": "ba " * 15}]
-    together = pipe(given)
-    assert [one.text for one in together] == [pipe(one).text for one in given]
-    assert [one.to_dict() for one in together] == [one.to_dict() for one in cell.load()(given)]
-    assert [one.text for one in together[:10]] == [one.text for one in cell.report.results[:10]]  # type: ignore[attr-defined]
-
-
 def test_a_long_context_is_read_in_pieces(trainings: Trainings) -> None:
     pipe = trainings.get("generative_qa-bart", "bart", recipe("bart")).load()
     found = pipe({"question": "north", "context": ". ".join(["ba be bi", "do du"] * 30)})
     assert found.seen[0] == found.seen[1] > 64
     assert len(found.text.split()) <= 6  # one answer, and not one for each piece
-
-
-def test_stays_at_chance_with_shuffled_answers(trainings: Trainings) -> None:
-    dealt = rows(2000, 1)
-    answers = [row["answers"] for row in dealt]
-    random.Random(3).shuffle(answers)
-    train = [{**row, "answers": other} for row, other in zip(dealt, answers, strict=True)]
-    made = recipe("gpt2", data={"train": train, "test": rows(150, 2)})
-    scores = trainings.get("generative_qa-gpt2-shuffled", "gpt2", made).report.scores
-    assert scores is not None and scores.scores["exact_match"] <= 0.5

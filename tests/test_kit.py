@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from nlpipe import UnsupportedError
-from nlpipe.testing import REPRESENTATIVES, Case, CheckFailed, Lab, rules, task_cases, task_checks
+from nlpipe.objectives import Objective, SequenceLabel
+from nlpipe.task import Family
+from nlpipe.testing import REPRESENTATIVES, Case, CheckFailed, Lab, task_cases, task_checks
 from nlpipe_classification import Classification
 from nlpipe_classification.examples import Labelled
-
-
-def first_keyword(rows: int, seed: int) -> Sequence[Labelled]:
-    return [Labelled(text=text, label=label) for text, label in rules.first_keyword(rows, seed=seed)]
+from tests.cells.test_labels import first_keyword
 
 
 def test_there_is_a_case_for_each_check_and_architecture() -> None:
@@ -51,24 +50,28 @@ def test_a_failed_check_says_whose_it_is_and_where_to_look(tmp_path: Path) -> No
         case.run(Lab(tmp_path))
 
 
-MEANING = [case.check.name for case in task_cases(Classification) if not case.architecture]
+def test_a_class_gets_a_method_for_each_check_and_keeps_its_own() -> None:
+    class Plain:
+        def test_samples_are_valid(self) -> str:
+            return "the author's own word"
+
+    made = task_checks(Classification)(Plain)
+    names = {f"test_{case.check.name}" for case in task_cases(Classification)}
+    assert names <= set(vars(made))
+    assert made().test_samples_are_valid() == "the author's own word"
+    (mark,) = made.test_imports_lightly.pytestmark  # type: ignore[attr-defined]
+    assert mark.args[0] == "nlpipe_check"
+    assert [case.id for case in mark.args[1]] == ["classification"]
+    learnt = made.test_gradients_reach_every_weight.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    groups = {mark.args[0] for case in learnt for mark in case.marks if mark.name == "xdist_group"}
+    assert groups == {f"classification-{name}" for name in REPRESENTATIVES}
 
 
-@task_checks(Classification, architectures=["bert"])
-class TestOnAClass:
-    seen = False
-
-    def test_samples_are_valid(self) -> None:
-        """The author's own word stands."""
-        type(self).seen = True
-
-    def test_afterwards(self) -> None:
-        assert self.seen
-        assert {f"test_{name}" for name in MEANING} <= set(vars(type(self)))
+FEW = {case.check.name: "enough of them run in tests/cells" for case in task_cases(Classification)[1:]}
 
 
-@task_checks(Classification, architectures=["bert"], without={"imports_lightly": "it is tried on the class"})
-def test_on_a_function(nlpipe_check: Callable[[], None]) -> None:
+@task_checks(Classification, without=FEW)
+def test_a_function_is_called_with_each_case(nlpipe_check: Callable[[], None]) -> None:
     nlpipe_check()
 
 
@@ -76,3 +79,20 @@ def test_a_case_knows_its_name() -> None:
     cases = task_cases(Classification)
     assert all(isinstance(case, Case) for case in cases)
     assert {case.id for case in cases if not case.architecture} == {"classification"}
+
+
+class OnlyEncoders(Classification):
+    """A task of one family, as a plugin's first one may be."""
+
+    name = "only_encoders"
+
+    @classmethod
+    def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
+        return {Family.ENCODER: (SequenceLabel,)}
+
+
+def test_a_family_left_out_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    cases = [case for case in task_cases(OnlyEncoders) if case.check.name == "other_families_are_refused"]
+    assert [case.family for case in cases] == ["decoder", "encoder-decoder"]
+    for case in cases:
+        case.run(Lab(tmp_path))

@@ -20,6 +20,7 @@ from nlpipe.objectives.base import Words, WordScores
 from nlpipe.preparing import golds
 from nlpipe.rows import to_record
 from nlpipe.task import Family
+from nlpipe.testing.odd import odd_texts
 from nlpipe_ner import EntityRecognition
 from nlpipe_ner.decoding import Automaton
 from nlpipe_ner.examples import TaggedText
@@ -27,7 +28,6 @@ from nlpipe_ner.recognition import EntityOptions
 from nlpipe_ner.schemes import Chunk, Scheme, detect, faults, parse, read, write
 from nlpipe_ner.scores import F1, PRECISION, RECALL
 from nlpipe_ner.segments import words
-from tests.odd_text import odd_texts
 
 LABELS = ("O", "B-x", "I-x", "B-y-z", "I-y-z")
 TASK = EntityRecognition(LABELS)

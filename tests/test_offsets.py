@@ -16,8 +16,8 @@ from nlpipe import Answer, Entities
 from nlpipe.objectives import passages
 from nlpipe.objectives.base import Passage
 from nlpipe.pipelines import Pipeline
+from nlpipe.testing.odd import odd_texts
 from nlpipe_ner.segments import words
-from tests.odd_text import odd_texts
 from tests.support import tiny, untrained
 
 LABELS = ("O", "B-x", "I-x", "B-y", "I-y")

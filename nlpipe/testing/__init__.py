@@ -13,13 +13,30 @@ says by itself what to look at.)
 from __future__ import annotations
 
 from nlpipe.testing.cases import Case, Check, CheckFailed, fail, require
-from nlpipe.testing.decorators import REPRESENTATIVES, TASK_CHECKS, task_cases, task_checks
+from nlpipe.testing.datasets import DATASET_CHECKS
+from nlpipe.testing.decorators import (
+    REPRESENTATIVES,
+    TASK_CHECKS,
+    dataset_cases,
+    dataset_checks,
+    listener_cases,
+    listener_checks,
+    objective_cases,
+    objective_checks,
+    task_cases,
+    task_checks,
+)
 from nlpipe.testing.lab import Lab
+from nlpipe.testing.listeners import LISTENER_CHECKS
+from nlpipe.testing.objectives import OBJECTIVE_CHECKS
 from nlpipe.testing.rule import Rule
 from nlpipe.testing.tiny import ARCHITECTURES, family, tiny_model
 
 __all__ = [
     "ARCHITECTURES",
+    "DATASET_CHECKS",
+    "LISTENER_CHECKS",
+    "OBJECTIVE_CHECKS",
     "REPRESENTATIVES",
     "TASK_CHECKS",
     "Case",
@@ -27,8 +44,14 @@ __all__ = [
     "CheckFailed",
     "Lab",
     "Rule",
+    "dataset_cases",
+    "dataset_checks",
     "fail",
     "family",
+    "listener_cases",
+    "listener_checks",
+    "objective_cases",
+    "objective_checks",
     "require",
     "task_cases",
     "task_checks",

@@ -8,11 +8,8 @@ from functools import partial
 
 import pytest
 
-from nlpipe.testing.cases import Case
+from nlpipe.testing.cases import CELL, Case
 from nlpipe.testing.lab import Lab
-
-CELL = "nlpipe_cell"
-"""The property of a test's report that says which cell of the grid it is evidence for (docs/testing.md)."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,6 +30,6 @@ def nlpipe_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 def nlpipe_check(request: pytest.FixtureRequest, nlpipe_lab: Lab) -> Callable[[], None]:
     """The case that a test is about: call it."""
     case: Case = request.param
-    if case.family:
+    if case.check.on == "served":
         request.node.user_properties.append((CELL, [case.subject, case.family, case.architecture, case.check.name]))
     return partial(case.run, nlpipe_lab)

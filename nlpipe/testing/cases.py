@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from nlpipe.errors import UnsupportedError, suggest
 
 if TYPE_CHECKING:
     from nlpipe.testing.lab import Lab
+
+
+CELL = "nlpipe_cell"
+"""The property of a test's report that says what it is evidence for: (task, family, architecture, check)."""
 
 
 class CheckFailed(AssertionError):
@@ -24,15 +28,17 @@ class Check:
     """One promise that a plugin keeps.
 
     `name` is the test's name behind `test_`, `about` the promise in one sentence, `look_at` where the fault usually
-    lies. `run` gets the subject, on one architecture where `needs_model`, and raises CheckFailed. `when` says of
-    a subject whether the check has anything to look at.
+    lies. `run` raises CheckFailed; it gets the subject alone, or on an architecture of a family that it serves
+    (`on: served`) or does not (`others`). `when` says of a subject whether the check has anything to look at. One that
+    is `costly`, because it trains by itself, runs on the first architecture alone in a quick run of the tests.
     """
 
     name: str
     about: str
     look_at: str
     run: Callable[[Any], None]
-    needs_model: bool = True
+    on: Literal["alone", "served", "others"] = "served"
+    costly: bool = False
     when: Callable[[Any], bool] = lambda subject: True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,12 @@ def exchanged(task: type[Task[Any, Any, Any, Any]], examples: Sequence[Any], see
 
 def words_of(examples: Sequence[Record]) -> tuple[str, ...]:
     """The most frequent words of letters in the examples' texts, by name."""
-    counts = Counter(word for example in examples for text in texts(example) for word in re.findall(r"[A-Za-z]+", text))
+    return words_in(text for example in examples for text in texts(example))
+
+
+def words_in(found: Iterable[str]) -> tuple[str, ...]:
+    """The most frequent words of letters, by name."""
+    counts = Counter(word for text in found for word in re.findall(r"[A-Za-z]+", text))
     return tuple(sorted(word for word, _ in counts.most_common(WORDS)))
 
 

@@ -18,24 +18,43 @@ from nlpipe.task import Family, Task
 from nlpipe.testing.rule import Rule, words_of
 
 if TYPE_CHECKING:
-    from nlpipe.objectives.base import Objective
+    from torch import nn
+
+    from nlpipe.objectives.base import Batch, Objective, Row
     from nlpipe.pipelines import Pipeline
     from nlpipe.recipe import Recipe
     from nlpipe.running import RunReport
     from nlpipe.testing.lab import Lab
+    from nlpipe.tokens import Tokenizers
 
 AnyTask = Task[Any, Any, Any, Any]
 Settings = Mapping[str, Any]
 """Sections of a recipe, as in YAML: {"train": {"steps": 100}}."""
 
-POSITIONS = 64  # tokens that a tiny model reads at once: windows begin early
+POSITIONS = 64  # tokens that a tiny model reads at once, so that windows begin early
+ROOM = 256  # the same where the samples are learnt, which may be whole paragraphs
 
-# What every training of the kit has in common. Without a file for its checkpoints' optimizer state in between.
+# What every training of the kit has in common; checkpoints only where a check asks for them.
 DEFAULTS: Settings = {
-    "train": {"steps": 200, "batch_size": 32, "learning_rate": 3e-3, "warmup": 0.1, "seed": 3},
+    "train": {
+        **{"steps": 200, "batch_size": 32, "learning_rate": 3e-3, "warmup": 0.1, "seed": 3},
+        "checkpoint_every": 10**6,
+    },
     "evaluate": {"bootstrap": 0},
     "run": {"threads": 1},
 }
+FIT: Settings = {"steps": 150}  # of the training on the samples
+BRIEF: Settings = {"steps": 4, "checkpoint_every": 2}  # of the trainings that are only compared with each other
+FEW = 48  # rows of those
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Labelled rows, and the task as a recipe configures it for the rows it learns from."""
+
+    task: AnyTask
+    train: Sequence[Any]
+    examples: Sequence[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +65,8 @@ class TaskSubject:
     rule: Rule | None = None
     recipe: Settings = field(default_factory=dict)
     per_architecture: Mapping[str, Settings] = field(default_factory=dict)
+    fit: Settings = field(default_factory=dict)
+    asked: Sequence[Any] | None = None
     perfect: Callable[[Any], Any] | None = None
 
     @cached_property
@@ -57,18 +78,26 @@ class TaskSubject:
     @cached_property
     def words(self) -> tuple[str, ...]:
         """What a tiny tokenizer should know, so that a word of the rule is a token."""
-        return words_of(self.rule.train()) if self.rule else ()
+        return words_of(self.rule.train()) if self.rule else self.sample_words
 
     @cached_property
-    def examples(self) -> Sequence[Any]:
-        """Labelled rows without a model: those that the rule asks, else the samples."""
-        return self.rule.test() if self.rule else self.task.samples()
+    def sample_words(self) -> tuple[str, ...]:
+        """The words of the samples."""
+        return words_of(self.samples.examples)
 
     @cached_property
-    def configured(self) -> AnyTask:
-        """The task with the options of its recipe, and the labels of the rows."""
-        rows = self.rule.train() if self.rule else self.task.samples()
-        return configured(self.task, self.recipe.get("task", {}), rows)
+    def samples(self) -> Rows:
+        """The samples, learnt and asked; of all those that a tiny model can be asked."""
+        samples = self.asked or self.task.samples()
+        return Rows(configured(self.task, self.recipe.get("task", {}), samples), samples, samples)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rule's rows; without a rule the samples."""
+        if self.rule is None:
+            return self.samples
+        train = self.rule.train()
+        return Rows(configured(self.task, self.recipe.get("task", {}), train), train, self.rule.test())
 
     def kinds(self) -> Iterator[tuple[Family, type[Objective]]]:
         """Each cell of the task's row: a family and an objective that serves it."""
@@ -95,19 +124,20 @@ class TaskCell:
         assert self.subject.rule is not None
         return self.subject.rule
 
-    @property
-    def backbone(self) -> Path:
-        """The tiny base checkpoint that every training of this cell starts from."""
-        return self.lab.tiny(self.architecture, self.subject.words, POSITIONS)
+    def tiny(self, *, samples: bool = False) -> Path:
+        """The tiny base checkpoint that trainings start from: one for the rule's words, one for the samples'."""
+        if samples:
+            return self.lab.tiny(self.architecture, self.subject.sample_words, ROOM)
+        return self.lab.tiny(self.architecture, self.subject.words, POSITIONS if self.subject.rule else ROOM)
 
-    def recipe(self, train: Sequence[Any], test: Sequence[Any] | None, **changes: Any) -> Recipe:
+    def recipe(self, train: Sequence[Any], test: Sequence[Any], /, *, samples: bool = False, **changes: Any) -> Recipe:
         """A recipe on these Examples: the kit's defaults, then the author's settings, then `changes`."""
         from nlpipe.recipe import build
 
         sections: dict[str, Any] = {
             "task": {"name": self.task.name},
-            "model": {"backbone": str(self.backbone)},
-            "data": {"train": rows_of(train), **({} if test is None else {"test": rows_of(test)})},
+            "model": {"backbone": str(self.tiny(samples=samples))},
+            "data": {"train": rows_of(train), "test": rows_of(test)},
             "output": {"dir": str(self.lab.place(f"{self.task.name}-{self.architecture}"))},
         }
         for more in (DEFAULTS, self.subject.recipe, self.subject.per_architecture.get(self.architecture, {}), changes):
@@ -137,32 +167,103 @@ class TaskCell:
         """The training on the rule that all checks read; without a rule, that on the samples."""
         if self.subject.rule is None:
             return self.fitted
-
-        def make() -> RunReport:
-            return self.run(self.recipe(self.rule.train(), self.rule.test()))
-
-        report: RunReport = self.once("learnt", make)
+        rows = self.subject.rows
+        report: RunReport = self.once("learnt", lambda: self.run(self.recipe(rows.train, rows.examples)))
         return report
 
     @property
     def fitted(self) -> RunReport:
         """The training on the samples, asked about them."""
-
-        def make() -> RunReport:
-            samples = self.task.samples()
-            return self.run(self.recipe(samples, samples))
-
-        report: RunReport = self.once("fitted", make)
+        samples = self.subject.samples.examples
+        settings = {**FIT, **self.subject.fit}
+        report: RunReport = self.once(
+            "fitted", lambda: self.run(self.recipe(samples, samples, samples=True, train=settings))
+        )
         return report
 
-    def pipe(self) -> Pipeline:
-        """A fresh load of the training that all checks read, asked over its rows' collection where there is one."""
-        return self.over(self.load(self.learnt))
+    @property
+    def briefly(self) -> RunReport:
+        """A training of a few steps."""
+        report: RunReport = self.once("briefly", lambda: self.run(self.brief()))
+        return report
 
-    def over(self, pipe: Pipeline) -> Pipeline:
+    def brief(self, train: Settings = BRIEF, **changes: Any) -> Recipe:
+        """The recipe of a training of a few steps on a few rows, which are asked about as well."""
+        rows = self.subject.rows.train[:FEW]
+        return self.recipe(rows, rows, train=train, **changes)
+
+    def shortened(self, share: float) -> Settings:
+        """`train` settings with this share of the steps that the rule takes."""
+        steps = self.recipe(self.subject.rows.train, self.subject.rows.examples).train
+        assert steps is not None
+        return {"steps": max(1, round(share * (steps.steps or 1)))}
+
+    def pipe(self) -> Pipeline:
+        """A fresh load of the training that all checks read, over its rows' collection where there is one."""
+        return self.over(self.load(self.learnt), self.subject.rows.examples)
+
+    def over(self, pipe: Pipeline, examples: Sequence[Any]) -> Pipeline:
         """The pipeline answering from the examples' collection, for a task that answers from one."""
-        items = pipe.task.items_in(self.subject.examples)
+        items = pipe.task.items_in(examples)
         return pipe.index(items) if items else pipe
+
+    def given(self, example: Any) -> Any:
+        """An example without its gold fields."""
+        return self.subject.rows.task.given(example)
+
+    def fresh(self) -> Fresh:
+        """A model with a new head, and a few rows to learn, as a training has them before its first step."""
+        from nlpipe import backbone, data, preparing
+
+        recipe = self.brief()
+        split = data.load_splits({"train": recipe.data.train}, self.task.Example, {}, item=self.task.Item, seed=0)[
+            "train"
+        ]
+        task = self.subject.rows.task
+        assert recipe.model.backbone is not None
+        place = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=True)
+        objective, base = preparing.model(recipe, task, preparing.Start(place, place.folder))
+        examples, objective = preparing.encode(task, objective, base, split)
+        return Fresh(base.model, objective, base.tokenizers, examples[:8])
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """What the training loop is handed: the rows of a few examples, and all that turns them into a loss."""
+
+    model: nn.Module
+    objective: Objective
+    tok: Tokenizers
+    examples: Sequence[list[Row]]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows of the examples."""
+        return [row for rows in self.examples for row in rows]
+
+    def loss(self, rows: Sequence[Row]) -> tuple[Any, float]:
+        """The loss of rows as one batch, a tensor, and how many terms it sums over."""
+        batch = self.batch(rows, 0)
+        return self.objective.loss(self.objective.compute(self.model, batch), batch), batch.terms
+
+    def batch(self, rows: Sequence[Row], seed: int) -> Batch:
+        """Rows as a training batch."""
+        from nlpipe.batching import rng
+
+        draw = rng(seed, "collate")
+        return self.objective.collate(list(self.objective.arrange(rows, draw)), self.tok, answering=False, rng=draw)
+
+    @property
+    def draws(self) -> bool:
+        """Whether chance decides what is learnt of a row (masks), or rows are put together anew (packing)."""
+        from nlpipe.batching import rng
+
+        one, other = self.batch(self.rows, 0), self.batch(self.rows, 1)
+        parts = [
+            (a[name], b[name]) for a, b in ((one.inputs, other.inputs), (one.targets, other.targets)) for name in a
+        ]
+        same = all(x.shape == y.shape and bool((x == y).all()) for x, y in parts)
+        return not same or list(self.objective.arrange(self.rows, rng(0, "collate"))) != self.rows
 
 
 def rows_of(examples: Sequence[Any]) -> list[dict[str, Any]]:

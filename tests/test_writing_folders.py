@@ -1,7 +1,4 @@
-"""The cells of the grid that write text: a rule is learnt, unseen rows are answered, and what is saved writes alike.
-
-One architecture per family in every run of the tests; all of them in `make test-all`, which writes the evidence.
-"""
+"""The folder of a model that writes is an ordinary one; adapters and warm pairs. tests/cells shows that cells learn."""
 
 from __future__ import annotations
 
@@ -16,11 +13,9 @@ import torch
 from nlpipe.recipe import Recipe
 from nlpipe.testing import rules
 from nlpipe.testing.tiny import family
-from tests.support import TRAIN, Trained, Trainings
+from tests.support import TRAIN, Trainings
 
 QUICK = ("bert", "gpt2", "bart")
-GRID = (*QUICK, "roberta", "distilbert", "bigbird", "modernbert", "gpt_neo", "bloom", "llama", "t5", "marian")
-BEYOND = ("electra", "opt", "mbart", "pegasus", "gemma", "qwen2")
 
 ROWS, UNSEEN = 2000, 150
 # Steps of 16 rows at 3e-3 that teach the rules: measured, with as many again in hand for most. T5 and
@@ -93,55 +88,6 @@ def recipe_for(cell: Cell, architecture: str, **changes: Any) -> Callable[[Path,
 
 
 # Quick: each task once per family; reversing words is what decoders and warm pairs have most trouble with.
-ALL = [
-    pytest.param(task, name, marks=() if name in QUICK else pytest.mark.slow, id=f"{task}-{name}")
-    for task in CELLS
-    for name in (*GRID, *BEYOND)
-]
-cells = pytest.mark.parametrize(("task", "architecture"), ALL)
-
-
-@pytest.fixture
-def cell(task: str, architecture: str, trainings: Trainings) -> Trained:
-    return trainings.get(f"{task}-{architecture}", architecture, recipe_for(CELLS[task], architecture))
-
-
-@cells
-def test_learns_a_rule_and_answers_unseen_rows(
-    cell: Trained, task: str, architecture: str, evidence: Callable[[str, str, str], None]
-) -> None:
-    scores, rule = cell.report.scores, CELLS[task]
-    assert scores is not None and scores.n == len(unseen(rule)) >= 100
-    assert scores.scores[rule.metric] >= rule.least
-    exact = [
-        result.text.strip() == example.model_dump()[rule.fields[1]]  # type: ignore[attr-defined]
-        for result, example in zip(cell.report.results, cell.report.examples, strict=True)
-    ]
-    assert sum(exact) / len(exact) >= 0.9
-    evidence(task, family(architecture), architecture)
-
-
-@cells
-def test_a_batch_writes_as_each_row_alone_and_reloaded_the_same(cell: Trained, task: str, architecture: str) -> None:
-    pipe, rule = cell.load(), CELLS[task]
-    texts = [source for source, _ in unseen(rule)[:12]] + ["ba", "ba " * 12, "é 🦊 語 שלום", "</s> [SEP] <|endoftext|>"]
-    together = pipe(texts)
-    assert [one.text for one in together] == [pipe(text).text for text in texts]
-    again = cell.load()(texts)
-    assert [one.to_dict() for one in together] == [one.to_dict() for one in again]
-    assert all(one.seen[0] == one.seen[1] for one in together)
-    first = [result.text for result in cell.report.results[:12]]  # type: ignore[attr-defined]
-    assert [one.text for one in together[:12]] == first
-
-
-@pytest.mark.parametrize("architecture", QUICK)
-def test_stays_at_chance_with_shuffled_answers(architecture: str, trainings: Trainings) -> None:
-    rule = CELLS["generation"]
-    rows = rules.shuffled(rule.rows(ROWS, 1), seed=5)
-    data = {"train": as_rows(rule, rows), "test": as_rows(rule, unseen(rule))}
-    make = recipe_for(rule, architecture, data=data)
-    scores = trainings.get(f"generation-{architecture}-shuffled", architecture, make).report.scores
-    assert scores is not None and scores.scores["exact_match"] <= 0.05  # 8,400 texts to guess among
 
 
 @pytest.mark.parametrize("architecture", QUICK)
