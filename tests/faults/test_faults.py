@@ -128,15 +128,18 @@ def test_kills_of_the_command_line(tmp_path: Path, backbone: Path, show: Show) -
     made = campaign(tmp_path, backbone, 64, epochs=2)
     command, draw = Command(made), random.Random(SEED)
     table = Table(f"kills of the command line (seed {SEED})")
-    began = time.monotonic()
     made.whole = made.folder()
-    command.finish(made.whole)
+    child = command.start(made.whole)
+    began = _begun(made.whole, child)
+    _, said = child.communicate()
+    assert child.returncode == 0, said
     seconds = time.monotonic() - began
     made.expected = {name: (made.whole / name).read_bytes() for name in made.expected}
     for _ in range(10):
         folder = made.folder()
         child = command.start(folder)
-        time.sleep(seconds * draw.uniform(0.6, 1.0))  # before that it imports, and there is nothing to kill
+        _begun(folder, child)  # before that it imports, and there is nothing to kill
+        time.sleep(draw.uniform(0.0, seconds))
         child.kill()
         child.communicate()
         struck = "over" if "RunFinished" in _log(folder) else state(folder)
@@ -163,6 +166,13 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_the_way_on(tmp_path: Pa
     found = checkpoint.latest(folder / "checkpoints").checkpoint
     assert found is not None
     assert found.step == steps[-1]
+
+
+def _begun(folder: Path, child: subprocess.Popen[str]) -> float:
+    """Wait for a command to make its run's folder; when it did."""
+    while not folder.exists() and child.poll() is None:
+        time.sleep(0.01)
+    return time.monotonic()
 
 
 def _log(folder: Path) -> str:
