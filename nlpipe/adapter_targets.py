@@ -38,7 +38,10 @@ def find(
     """
     there = _norms(model) if adapts == "norms" else _linear(model)
     there = {name: layer for name, layer in there.items() if not _within(name, exclude)}
-    free = [name for name, layer in there.items() if any(p.requires_grad for p in layer.parameters())]
+    # Weights of few bits never have a gradient, and say nothing of what is read or frozen.
+    free = [
+        n for n, layer in there.items() if any(p.requires_grad or not p.is_floating_point() for p in layer.parameters())
+    ]
     if wanted == "all-linear" and adapts == "norms":
         raise UnsupportedError(
             "adapter.targets: this method adapts norms, which are not linear; say auto, or name them"

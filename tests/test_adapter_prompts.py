@@ -14,7 +14,7 @@ from nlpipe.errors import UnsupportedError
 from nlpipe.running import run
 from nlpipe.testing import rules
 from tests.adapter_cells import FIRST, Cell
-from tests.support import Trainings, labelled, recipe, tiny
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +98,3 @@ def test_a_model_without_a_cache_takes_no_prefix(folder: Path, tmp_path: Path) -
         UnsupportedError, match="prefix_tuning puts keys and values in front, which distilbert does not"
     ):
         loaded(Cell("prefix_tuning", "SequenceLabel", "distilbert"), folder, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["prompt_tuning", "prefix_tuning"])
-def test_vectors_alone_learn_the_rule(method: str, trainings: Trainings) -> None:
-    """A quick look at whether they are trained at all: with a backbone that knows nothing, far above chance."""
-
-    def make(backbone: Path, out: Path) -> Any:
-        rows = labelled(rules.first_keyword(400, seed=1))
-        test = labelled(rules.first_keyword(100, seed=2))
-        train = {"steps": 400, "batch_size": 32, "learning_rate": 3e-2, "warmup": 0.1, "seed": 3}
-        return recipe(backbone, out, adapter={"method": method}, data={"train": rows, "test": test}, train=train)
-
-    scores = trainings.get(f"bert-{method}", "bert", make).report.scores
-    assert scores is not None
-    assert scores.scores["accuracy"] >= 0.7

@@ -48,7 +48,7 @@ CELLS = [
         ("lora", "SequenceLabel", "bert", "4bit", ()),
         ("lora", "SequenceLabel", "t5", "8bit", ()),
         ("lora", "SequenceLabel", "t5", "4bit", pytest.mark.slow),
-        ("lora", "CausalText", "llama", "4bit", pytest.mark.slow),
+        ("lora", "CausalText", "llama", "4bit", ()),
         ("lora", "CausalText", "llama", "8bit", pytest.mark.slow),
         ("lora", "Seq2SeqText", "t5", "4bit", pytest.mark.slow),
         ("lora", "Embedding", "bert", "4bit", pytest.mark.slow),
