@@ -58,8 +58,8 @@ def launch(command: Sequence[str], processes: int) -> int:
         if asked and culprit is not None and culprit.process.returncode in (-signal.SIGTERM, -signal.SIGKILL):
             return 130  # before they could listen, or the second time
         own = ranks[0].process.returncode
-        if culprit is None or culprit.number == 0:
-            return own if own >= 0 else 128 - own
+        if culprit is None or (culprit.number == 0 and own >= 0):  # what it had to say, it has said
+            return own
         raise NlpipeError(_obituary(culprit, processes))
 
 

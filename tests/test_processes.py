@@ -103,6 +103,14 @@ def test_a_dead_process_ends_the_others(tmp_path: Path) -> None:
     assert time.monotonic() - start < 20
 
 
+def test_the_first_one_may_be_the_dead_one(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, time\nif os.environ['RANK'] == '0': os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n"
+    )
+    with pytest.raises(NlpipeError, match="process 0 of 2 was ended by SIGKILL"):
+        launch(script(tmp_path, code), 2)
+
+
 def test_the_first_one_speaks_for_a_mistake_that_all_made(tmp_path: Path) -> None:
     command = script(tmp_path, "import os, time, sys\ntime.sleep(0.5 * (os.environ['RANK'] == '0'))\nsys.exit(2)\n")
     assert launch(command, 2) == 2
