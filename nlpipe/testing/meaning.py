@@ -64,11 +64,12 @@ def samples_are_valid(subject: TaskSubject) -> None:
             again == sample, f"sample {number} comes back from a row of data as {short(again)}, was {short(sample)}"
         )
     own = subject.recipe.get("task", {})
-    rows, turned = Rows(configured(task, own, samples), samples, samples), configured(task, own, samples[::-1])
-    require(
-        rows.task.labels == turned.labels,
-        f"labels_in() depends on the order of the rows: {rows.task.labels}, and {turned.labels} of the same backwards",
-    )
+    rows = Rows(configured(task, own, samples), samples, samples)
+    for turned in (configured(task, own, [*samples[at:], *samples[:at]]) for at in range(1, len(samples))):
+        require(
+            rows.task.labels == turned.labels,
+            f"labels_in() depends on the order of the rows: {rows.task.labels}, and {turned.labels} of others first",
+        )
     for _, kind in subject.kinds():
         _can_be_asked(rows, kind)
 
