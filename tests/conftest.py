@@ -8,13 +8,12 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from nlpipe.testing.cases import CELL
 from tests.evidence import Evidence
 from tests.support import Trainings
 
@@ -42,16 +41,6 @@ def test_data() -> Path:
 def trainings(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
     """Cached trainings on tiny models (tests/support.py)."""
     return Trainings(tmp_path_factory.mktemp("trainings"))
-
-
-@pytest.fixture
-def evidence(request: pytest.FixtureRequest) -> Callable[[str, str, str], None]:
-    """Note that a test is evidence for a cell: (task, family, architecture). The kit does so by itself."""
-
-    def note(task: str, family: str, architecture: str) -> None:
-        request.node.user_properties.append((CELL, [task, family, architecture, request.node.originalname]))
-
-    return note
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

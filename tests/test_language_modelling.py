@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -314,53 +313,27 @@ def test_nothing_can_be_read_of_an_empty_text(text: str) -> None:
         task.gold(LanguageModelling.Example(text=text), MaskedText())
 
 
-def repeated(rows: int, seed: int) -> list[dict[str, str]]:
-    """Lines of one word said several times: whatever is hidden is known from the rest."""
-    draw = random.Random(seed)
-    return [{"text": " ".join([draw.choice(rules.FILLERS)] * draw.randint(5, 10))} for _ in range(rows)]
-
-
-# Steps at 5e-3 in which it is learnt, with as many again in hand for most.
-STEPS = {"encoder": 300, "decoder": 150, "encoder-decoder": 500}
-SLOW_LEARNERS = {"bloom": 600, "marian": 800}
-LEARNERS = [
-    pytest.param(name, marks=() if name in ("gpt2", "bert", "t5") else pytest.mark.slow)
-    for name in (
-        *("bert", "roberta", "distilbert", "bigbird", "modernbert", "gpt2", "gpt_neo", "bloom", "llama"),
-        *PAIRS,
-    )
-]
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_a_rule_of_texts_is_learnt_and_saved(
-    name: str, tmp_path: Path, evidence: Callable[[str, str, str], None]
-) -> None:
-    steps = SLOW_LEARNERS.get(name, STEPS[family(name)])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
+def test_a_pipeline_tells_each_tokens_likelihood_and_writes_nothing(name: str, tmp_path: Path) -> None:
     recipe = Recipe(
         task="language_modelling",  # type: ignore[arg-type]
         model={"backbone": str(tiny(name, tmp_path))},  # type: ignore[arg-type]
-        data={"train": repeated(1500, 1), "validation": repeated(20, 3), "test": repeated(60, 2)},  # type: ignore[arg-type]
-        train={"steps": steps, "tokens_per_batch": 1024, "learning_rate": 5e-3, "evaluate_every": steps},  # type: ignore[arg-type]
-        evaluate={"bootstrap": 10},  # type: ignore[arg-type]
+        data={"train": [{"text": "ba be bi"}, {"text": "bo bu"}]},  # type: ignore[arg-type]
+        train={"steps": 1},  # type: ignore[arg-type]
         run={"threads": 1},  # type: ignore[arg-type]
         output={"dir": str(tmp_path / "run")},  # type: ignore[arg-type]
     )
-    report = run(recipe)
-    assert report.scores is not None and report.model is not None
-    # Who knows no more than which words there are has 20. A decoder cannot know the first of about eight.
-    assert 1.0 <= report.scores.scores["perplexity"] < 6.0
-    pipe = nlpipe.load(report.model)
-    again = pipe([example.text for example in report.examples])
-    assert [one.to_dict() for one in again] == [one.to_dict() for one in report.results]
-    found = pipe("ba ba ba ba ba ba", token_log_probabilities=True)
+    model = run(recipe).model
+    assert model is not None
+    pipe = nlpipe.load(model)
+    assert pipe("ba be bi").token_log_probabilities == ()
+    found = pipe("ba be bi", token_log_probabilities=True)
     assert len(found.token_log_probabilities) == found.tokens
+    assert sum(found.token_log_probabilities) == pytest.approx(found.log_probability)
     assert found.perplexity == pytest.approx(math.exp(-found.log_probability / found.tokens))
-    assert found.perplexity < pipe("ba be bi bo bu da").perplexity
     assert Likelihood.from_dict(found.to_dict()) == found
     with pytest.raises(UnsupportedError, match=r"writes no text|none is written"):
         list(pipe.stream("ba"))
-    evidence("language_modelling", family(name), name)
 
 
 def test_empty_lines_of_running_text_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,11 +11,15 @@ TOLERANCE = 1e-4  # float32 sums in another order; measured on the tiny models: 
 
 
 def difference(one: Any, other: Any, tolerance: float = TOLERANCE, path: str = "") -> str | None:
-    """Where the plain values of two results first differ, or None. Numbers may differ by `tolerance`."""
+    """Where the plain values of two results first differ, or None.
+
+    Numbers may differ by `tolerance`, those beyond 1 by that share of themselves.
+    """
     if hasattr(one, "to_dict") and hasattr(other, "to_dict"):
         one, other = one.to_dict(), other.to_dict()
     if isinstance(one, float) and isinstance(other, float | int):
-        same = one == other or (math.isnan(one) and math.isnan(other)) or abs(one - other) <= tolerance
+        close = math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+        same = close or (math.isnan(one) and math.isnan(other))
         return None if same else f"{path or 'value'}: {one!r} and {other!r}"
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         found = (difference(one[key], other[key], tolerance, f"{path}.{key}".lstrip(".")) for key in one)

@@ -11,7 +11,17 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nlpipe.objectives.base import Answer, Generated, Likelihoods, Probabilities, Query, Vectors, WordScores
+from nlpipe.objectives.base import (
+    Answer,
+    Generated,
+    Likelihoods,
+    Probabilities,
+    Query,
+    Text,
+    TextLikelihood,
+    Vectors,
+    WordScores,
+)
 from nlpipe.testing.cases import fail, require
 from nlpipe.testing.subjects import AnyTask, Rows, TaskSubject
 
@@ -86,6 +96,8 @@ def right_answer(objective: Objective, query: Query, gold: Any) -> Answer | None
             found = Extracts(tuple(gold[:1]), (1.0,) if gold else (), 0.0 if gold else 1.0)
         case objectives.Embedding():
             found = Vectors(_vectors(asked.texts, gold))
+        case objectives.MaskedText() | TextObjective() if isinstance(query, Text):
+            found = TextLikelihood((0.0,) * len(query.first.split()))
         case TextObjective() if asked.choices:
             values = [[0.0 if choice == gold else -_SURE for choice in asked.choices]]
             found = Likelihoods(np.array(values), (1,) * len(asked.choices))
