@@ -376,7 +376,7 @@ class HeadedModel(nn.Module):
             # The decoder half is kept, so that the folder stays whole, but it takes no part.
             used = {id(p) for p in self._reader().parameters()}
             for parameter in base.parameters():
-                parameter.requires_grad_(id(parameter) in used and parameter.is_floating_point())
+                parameter.requires_grad_(parameter.requires_grad and id(parameter) in used)
 
     @classmethod
     def over(cls, base: nn.Module, folder: Path, objective: Objective) -> tuple[HeadedModel, frozenset[str]]:

@@ -26,7 +26,7 @@ class EncoderHalf(nn.Module):
         self.config: Any = whole.config
         used = {id(parameter) for parameter in self._encoder().parameters()}
         for parameter in base.parameters():
-            parameter.requires_grad_(id(parameter) in used and parameter.is_floating_point())
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in used)
 
     @property
     def device(self) -> torch.device:

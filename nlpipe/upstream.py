@@ -194,8 +194,20 @@ def load_model(
         raise
     except Exception as error:
         raise ArtifactError(f"the weights in {folder} cannot be loaded: {_reason(error)}") from error
+    _hold_still(model)
     missing = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     return model, frozenset(missing)
+
+
+def _hold_still(model: Any) -> None:
+    """Freeze what no loss reaches or ought to move, and transformers leaves trainable.
+
+    BigBird builds a pooler under heads that do not read it; the sinusoids of Marian and its kin are a formula.
+    """
+    for name, module in model.named_modules():
+        unread = name.rpartition(".")[2] == "pooler" and model.config.model_type == "big_bird"
+        if unread or "Sinusoidal" in type(module).__name__:
+            module.requires_grad_(False)
 
 
 def quantized(model: Any) -> bool:

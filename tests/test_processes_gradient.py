@@ -12,9 +12,7 @@ import pytest
 import torch
 
 from nlpipe import train
-from nlpipe.errors import UnsupportedError
 from nlpipe.events import StepDone
-from nlpipe.objectives import Embedding
 from tests.small_training import training, weights
 from tests.support import tiny
 
@@ -76,17 +74,3 @@ def test_the_same_weights_however_a_step_is_cut(tmp_path: Path, options: dict[st
         assert other_norm == pytest.approx(norm, rel=1e-5)
         for name, tensor in whole.items():
             torch.testing.assert_close(other[name], tensor, atol=1e-6, rtol=0, msg=name)
-
-
-def test_an_objective_that_couples_examples_is_refused_by_name_in_several_processes(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
-    bert = tiny("bert", tmp_path)
-    made = training(bert, tmp_path / "out")
-    object.__setattr__(made, "objective", Embedding(loss_name="in_batch"))
-
-    def work(rank: int) -> None:
-        with pytest.raises(UnsupportedError, match="Embedding compares all examples of a batch with each other"):
-            list(train.train(made))
-        torch.distributed.barrier()  # rank 0 keeps the store that the other is still joining by
-
-    assert forked(2, work) == [0, 0]

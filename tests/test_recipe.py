@@ -439,7 +439,7 @@ PROBLEMS: list[tuple[str, str, str]] = [
     (
         "adapter: {init_lora_weights: eva}",
         "line 4 adapter.init_lora_weights",
-        "must be true, false or one of gaussian, olora, pissa, pissa_niter_[",
+        "must be true, false or one of gaussian, mica, olora, orthogonal, pissa, pissa_niter_[",
     ),
     ("adapter: {eva_config: {}}", "line 4 adapter.eva_config", "cannot be set in a recipe: it needs data"),
     ("adapter: {method: ia3, loraplus_lr_ratio: 4}", "line 4 adapter.loraplus_lr_ratio", "unknown setting"),
