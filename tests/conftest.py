@@ -10,12 +10,15 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.evidence import Evidence
-from tests.support import Trainings
+
+if TYPE_CHECKING:
+    from tests.support import Trainings  # imports torch: late, so that a session without a training starts at once
 
 # How long one example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("nlpipe", deadline=None)
@@ -40,6 +43,8 @@ def test_data() -> Path:
 @pytest.fixture(scope="session")
 def trainings(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
     """Cached trainings on tiny models (tests/support.py)."""
+    from tests.support import Trainings
+
     return Trainings(tmp_path_factory.mktemp("trainings"))
 
 

@@ -93,6 +93,7 @@ def in_windows(backbone: Path, out: Path) -> Recipe:
     )
 
 
+@pytest.mark.slow  # a training of its own; the kit has long contexts in every quick run
 @pytest.mark.parametrize("architecture", ["t5"])
 def test_a_long_context_is_searched_to_its_end(architecture: str, trainings: Trainings) -> None:
     trained = trainings.get(f"qa-{architecture}-windows", architecture, in_windows)

@@ -219,6 +219,7 @@ def test_the_same_seed_gives_the_same_bytes(made: Callable[[str], Path], tmp_pat
     assert different == {"model.safetensors"}
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bytes(made: Callable[[str], Path], tmp_path: Path) -> None:
     chosen = ("bert", "gpt2", "llama", "t5", "marian")  # one for each way of learning a tokenizer
     code = f"""

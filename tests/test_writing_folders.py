@@ -15,7 +15,7 @@ from nlpipe.testing import rules
 from nlpipe.testing.tiny import family
 from tests.support import TRAIN, Trainings
 
-QUICK = ("bert", "gpt2", "bart")
+FOLDERS = ("gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bert", "bart")))
 
 ROWS, UNSEEN = 2000, 150
 # Steps of 16 rows at 3e-3 that teach the rules: measured, with as many again in hand for most. T5 and
@@ -90,7 +90,7 @@ def recipe_for(cell: Cell, architecture: str, **changes: Any) -> Callable[[Path,
 # Quick: each task once per family; reversing words is what decoders and warm pairs have most trouble with.
 
 
-@pytest.mark.parametrize("architecture", QUICK)
+@pytest.mark.parametrize("architecture", FOLDERS)
 def test_plain_transformers_writes_the_same(architecture: str, trainings: Trainings) -> None:
     """The folder is an ordinary one: AutoModel reads and writes with it, given the ids that we give."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
@@ -107,7 +107,7 @@ def test_plain_transformers_writes_the_same(architecture: str, trainings: Traini
         assert tokenizer.decode(told, skip_special_tokens=True).strip() == pipe(source).text
 
 
-@pytest.mark.parametrize("architecture", QUICK)
+@pytest.mark.parametrize("architecture", FOLDERS)
 def test_an_adapter_learns_and_is_merged(architecture: str, trainings: Trainings) -> None:
     """What copies learns to copy the first two words, through an adapter that is merged into its weights."""
     first, rule = CELLS["generation"], CELLS["summarization"]
