@@ -174,7 +174,7 @@ def _short(generation: Generation) -> Generation:
 
 def _with_rows(recipe: Recipe, data: Mapping[str, Any], options: Mapping[str, Any], labels: Any) -> Recipe:
     task = recipe.task.model_copy(update={"options": dict(options), "labels": tuple(labels) if labels else None})
-    section = dict.fromkeys(rows.SPLITS) | dict(data)
+    section = {**dict.fromkeys(rows.SPLITS), "check": "off", **data}  # the same few rows may stand in for all splits
     return recipe.model_copy(update={"task": task, "data": type(recipe.data).model_validate(section)})
 
 

@@ -137,7 +137,7 @@ class TaskCell:
         sections: dict[str, Any] = {
             "task": {"name": self.task.name},
             "model": {"backbone": str(self.tiny(samples=samples))},
-            "data": {"train": rows_of(train), "test": rows_of(test)},
+            "data": {"train": rows_of(train), "test": rows_of(test), "check": "off"},  # samples are learnt and asked
             "output": {"dir": str(self.lab.place(f"{self.task.name}-{self.architecture}"))},
         }
         for more in (DEFAULTS, self.subject.recipe, self.subject.per_architecture.get(self.architecture, {}), changes):
