@@ -39,6 +39,12 @@ def sliced(
     return {metric.name: found} if found else {}
 
 
+def require_slices(kind: type[Task[Any, Any, Any, Any]], split: Split, wanted: Sequence[str]) -> None:
+    """Raise DataError where one of the slices that a recipe names is none of these rows."""
+    seen = views(kind, split.examples, split.rows)
+    slices.masks(wanted, split.frame, [view.text for view in seen], [view.stratum for view in seen])
+
+
 def _offered(task: Task[Any, Any, Any, Any], split: Split, seen: Sequence[View]) -> list[str]:
     """Length, label, and columns of few values that are neither input nor gold."""
     ours = set(type(task).Example.model_fields)

@@ -321,7 +321,7 @@ class _Session:
 
     def _splits(self) -> dict[str, Split]:
         section = self.recipe.data
-        return data.load_splits(
+        splits = data.load_splits(
             {"train": section.train, "validation": section.validation, "test": section.test},
             self.kind.Example,
             section.columns,
@@ -331,6 +331,10 @@ class _Session:
             hook=self.plugins.dataset,
             own=self.kind.formats,
         )
+        scored, wanted = splits.get(self.recipe.split or ""), self.recipe.evaluate.slices
+        if scored is not None and wanted:
+            reporting.require_slices(self.kind, scored, wanted)  # said now, not after the training
+        return splits
 
     def _start(self, task: AnyTask, split: Split) -> preparing.Start:
         """The backbone; a new one lies in a temporary folder, which goes with this session."""

@@ -185,3 +185,22 @@ def test_slices_are_kept_with_the_scores(tmp_path: Path) -> None:
     reporting.keep(tmp_path, task, part, scores, results)
     names = {one.name for one in measured.slices(tmp_path)["accuracy"]}
     assert {"source = web", "source = app", "label = a", "label = b"} <= names
+
+
+def test_a_slice_that_is_none_is_said_before_the_training(tmp_path: Path) -> None:
+    from nlpipe.recipe import Recipe
+    from nlpipe.running import run
+    from nlpipe.testing.tiny import tiny_model
+
+    rows = [{"text": f"a {at}", "label": "xy"[at % 2]} for at in range(12)]
+    recipe = Recipe(
+        task="classification",  # type: ignore[arg-type]
+        model={"backbone": str(tiny_model("bert", tmp_path / "bert", words=("a",)))},  # type: ignore[arg-type]
+        data={"train": rows, "test": rows, "check": "off"},  # type: ignore[arg-type]
+        train={"steps": 1},  # type: ignore[arg-type]
+        evaluate={"slices": ["nope"]},  # type: ignore[arg-type]
+        output={"dir": str(tmp_path / "run")},  # type: ignore[arg-type]
+    )
+    with pytest.raises(DataError, match=r"evaluate\.slices"):
+        run(recipe)
+    assert not (tmp_path / "run").exists()

@@ -141,7 +141,6 @@ def _data(report: Report) -> str:
 
 def _resources(report: Report) -> str:
     steps = [event for event in report.events if event["event"] == "StepDone"]
-    ends = [event for event in report.events if event["event"] == "RunFinished"]
     rows: list[tuple[str, Any]] = []
     if steps:
         seconds = sum(event["seconds"] for event in steps)
@@ -150,8 +149,6 @@ def _resources(report: Report) -> str:
             ("seconds in steps", round(seconds, 1)),
             ("tokens per second", round(sum(event["tokens"] for event in steps) / max(seconds, 1e-9))),
         ]
-    if ends:
-        rows.append(("seconds in all", round(ends[-1]["seconds"], 1)))
     started = [event for event in report.events if event["event"] == "RunStarted"]
     if started:
         rows += [
