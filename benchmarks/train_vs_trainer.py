@@ -110,7 +110,8 @@ def run_nlpipe(given: argparse.Namespace, data: str, folder: Path) -> trainers.O
     assert report.scores is not None and report.model is not None
     pipe = load(report.model)
     texts = [{"text": row["text"]} if "text" in row else {"tokens": row["tokens"]} for row in train]
-    seen = [result.seen[0] for result in pipe.map(texts)]
+    # With [CLS] and [SEP], which are read like any token and which Trainer's attention mask counts as well.
+    seen = [result.seen[0] + 2 for result in pipe.map(texts)]
     return trainers.Outcome(end - start, report.scores.scores[DATA[data]["score"]], pipe.runner.model, seen)
 
 
