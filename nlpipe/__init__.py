@@ -12,9 +12,10 @@ from nlpipe.errors import ArtifactError, DataError, NlpipeError, PluginError, Re
 from nlpipe.hookspecs import API_VERSION, hookimpl
 
 if TYPE_CHECKING:
+    from nlpipe.loading import load, pipeline
     from nlpipe.metrics import Metric
     from nlpipe.objectives import Objective
-    from nlpipe.pipelines import Pipeline, load, pipeline
+    from nlpipe.pipelines import Pipeline
     from nlpipe.recipe import Recipe
     from nlpipe.results import Answer, Entities, Label, Ranked, Ranking, Result, Similarity, Span
     from nlpipe.running import RunReport, run
@@ -44,8 +45,8 @@ _LATE = {
     "Span": "results",
     "Task": "task",
     "TaskOptions": "task",
-    "load": "pipelines",
-    "pipeline": "pipelines",
+    "load": "loading",
+    "pipeline": "loading",
     "run": "running",
 }
 

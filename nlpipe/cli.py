@@ -562,12 +562,12 @@ def _plugins() -> Any:
 
 def _pipeline(model: str, task: str | None, offline: bool) -> Any:
     """A model of ours by its folder, anyone's with the task's name."""
-    from nlpipe import pipelines
+    from nlpipe import loading
 
     plugins = _plugins()
     if task is None:
-        return pipelines.load(model, offline=offline, plugins=plugins)
-    return pipelines.pipeline(task, model=model, offline=offline, plugins=plugins)
+        return loading.load(model, offline=offline, plugins=plugins)
+    return loading.pipeline(task, model=model, offline=offline, plugins=plugins)
 
 
 def _pairs(given: list[str] | None, option: str, form: str = "OURS=THEIRS, such as text=review") -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nlpipe import artifact, backbone, pipelines, plugin_calls, scratch, upstream
+from nlpipe import artifact, backbone, loading, plugin_calls, scratch, upstream
 from nlpipe.errors import ArtifactError, DataError, Problem, RecipeError, UnsupportedError, suggest
 from nlpipe.task import Family, Task
 from nlpipe.training import Every, Settings
@@ -171,7 +171,7 @@ def model(recipe: Recipe, task: AnyTask, start: Start, *, places: int = 0) -> tu
     base = backbone.load(
         location,
         objective,
-        dtype=pipelines.dtype_of(section.dtype),
+        dtype=loading.dtype_of(section.dtype),
         seed=settings.seed,
         labels=task.labels,
         attention=section.attention,

@@ -23,18 +23,20 @@ from torch import nn
 from nlpipe import (
     adapter,
     adapting,
+    answering,
     artifact,
     cards,
     data,
     data_check,
     evaluation,
+    loading,
     measured,
     parity,
-    pipelines,
     predictions,
     preparing,
     reporting,
 )
+from nlpipe.answering import Asked
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location, with_window
 from nlpipe.data import Split
@@ -42,7 +44,7 @@ from nlpipe.errors import ArtifactError, RecipeError, UnsupportedError
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
 from nlpipe.objectives.base import Objective, Row
-from nlpipe.pipelines import Asked, Pipeline
+from nlpipe.pipelines import Pipeline
 from nlpipe.plugins import Plugins
 from nlpipe.preparing import AnyTask
 from nlpipe.recipe import ModelSection, Recipe, check, options_of
@@ -298,7 +300,7 @@ class _Session:
         splits = self._splits()
         section = self.recipe.model
         assert section.backbone is not None  # a recipe with a new model has a `train` section
-        pipe = pipelines.pipeline(
+        pipe = loading.pipeline(
             self.kind.name,
             model=section.backbone,
             revision=section.revision,
@@ -353,7 +355,7 @@ class _Session:
     ) -> Training:
         section = self.recipe.train
         assert section is not None
-        device = pipelines.device_of(self.recipe.run.device)
+        device = loading.device_of(self.recipe.run.device)
         validation = splits.get("validation")
         metric = preparing.metric(task, section.best)
 
@@ -402,10 +404,10 @@ class _Session:
             Asked(given, query, objective.encode(query, None, base.tokenizers))
             for given, query in zip(inputs, queries, strict=True)
         ]
-        runner = TorchRunner(model, pipelines.device_of(self.recipe.run.device))
-        task = pipelines.over(task, objective, runner, base.tokenizers, preparing.items(task, split))
+        runner = TorchRunner(model, loading.device_of(self.recipe.run.device))
+        task = answering.over(task, objective, runner, base.tokenizers, preparing.items(task, split))
         return self.world.shared(
-            asked, lambda own: pipelines.answered(task, objective, runner, base.tokenizers, list(own))
+            asked, lambda own: answering.answered(task, objective, runner, base.tokenizers, list(own))
         )
 
     def _tuned(
@@ -428,7 +430,7 @@ class _Session:
             expected = parity.outputs(objective, model, base.tokenizers, rows)
         readme = cards.readme(card, self.recipe)
         artifact.save(self.directory.model, card, model, base.tokenizers, base=base.location, readme=readme)
-        pipe = pipelines.load(
+        pipe = loading.load(
             self.directory.model, device=self.recipe.run.device, offline=self.offline, plugins=self.plugins
         )
         assert isinstance(pipe.runner, TorchRunner)

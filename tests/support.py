@@ -12,8 +12,9 @@ import torch
 from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Location, family_of
 from nlpipe.backbone import load as load_backbone
+from nlpipe.loading import load
 from nlpipe.objectives.base import Window
-from nlpipe.pipelines import Pipeline, load
+from nlpipe.pipelines import Pipeline
 from nlpipe.plugins import Plugins
 from nlpipe.recipe import Recipe
 from nlpipe.runners.torch import TorchRunner

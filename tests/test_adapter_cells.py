@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import adapter, backbone, parity, pipelines
+from nlpipe import adapter, backbone, loading, parity
 from nlpipe.adapter_methods import METHODS
 from nlpipe.errors import UnsupportedError
 from nlpipe.pipelines import Pipeline
@@ -79,7 +79,7 @@ def test_a_cell_trains_is_saved_and_answers_alike(
         return
     report = run(made)
     assert report.model is not None
-    pipe = pipelines.load(report.model)
+    pipe = loading.load(report.model)
     model: Any = pipe.runner.model  # type: ignore[attr-defined]
     values = given(cell.objective)
     together, alone = pipe(values), [pipe(value) for value in values]

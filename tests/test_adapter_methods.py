@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import adapter, adapter_methods, adapter_targets, adapting, backbone, parity, pipelines
+from nlpipe import adapter, adapter_methods, adapter_targets, adapting, backbone, loading, parity
 from nlpipe.adapter_methods import METHODS
 from nlpipe.adapter_training import RankCompanion
 from nlpipe.backbone import Location
@@ -319,7 +319,7 @@ def test_what_cannot_be_merged_is_saved_as_an_adapter_and_said_once(
     assert "the prompt_tuning adapter cannot be folded into the model's weights" in said[0]
     assert report.model is not None
     assert (report.model / "adapter" / "adapter_config.json").is_file()
-    assert pipelines.load(report.model).card.weights == "adapter"
+    assert loading.load(report.model).card.weights == "adapter"
 
 
 def test_what_another_machine_may_compute_otherwise_is_only_merged(folder: Path, tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_an_adapter_is_trained_further(method: str, folder: Path, tmp_path: Path
     names = [path / "adapter" / "adapter_config.json" for path in (first, again)]
     bases = [json.loads(name.read_text())["base_model_name_or_path"] for name in names]
     assert bases[0] == bases[1] == str(tiny("bert", folder))
-    one, other = (pipelines.load(path)(list(FIRST)) for path in (first, again))
+    one, other = (loading.load(path)(list(FIRST)) for path in (first, again))
     assert [r.scores for r in one] != [r.scores for r in other]
 
 
@@ -437,7 +437,7 @@ def test_an_adapter_is_folded_in_where_all_weights_are_trained(folder: Path, tmp
         "lora", folder, tmp_path, model={"backbone": str(first)}, adapter=None, train=nothing, output=output
     )
     assert not (again / "adapter").exists()
-    one, other = (pipelines.load(path)(list(FIRST)) for path in (first, again))
+    one, other = (loading.load(path)(list(FIRST)) for path in (first, again))
     np.testing.assert_allclose(
         [list(r.scores.values()) for r in one], [list(r.scores.values()) for r in other], atol=1e-5
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import pipelines
+from nlpipe import loading
 from nlpipe.errors import UnsupportedError
 from nlpipe.running import run
 from nlpipe.testing import rules
@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loaded(cell: Cell, folder: Path, out: Path, **changes: Any) -> Any:
     report = run(cell.recipe(tiny(cell.architecture, folder), out, **changes))
     assert report.model is not None
-    return pipelines.load(report.model)
+    return loading.load(report.model)
 
 
 WRITERS = [

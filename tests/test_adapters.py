@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import adapter, adapter_targets, backbone, pipelines
+from nlpipe import adapter, adapter_targets, backbone, loading
 from nlpipe.backbone import Location
 from nlpipe.errors import ArtifactError, UnsupportedError
 from nlpipe.objectives import SequenceLabel
@@ -58,9 +58,7 @@ def test_what_was_saved_answers_as_what_was_trained(architecture: str, targets: 
         merged,
         [
             list(r.scores.values())
-            for r in pipelines.Pipeline(made[0].card, pipelines.TorchRunner(untrained.model), untrained.tokenizers)(
-                TEXTS
-            )
+            for r in loading.Pipeline(made[0].card, loading.TorchRunner(untrained.model), untrained.tokenizers)(TEXTS)
         ],
         atol=1e-3,
     ), "the adapter changed nothing, so the comparison above says nothing"
@@ -109,10 +107,10 @@ def test_a_torn_adapter_is_refused(trainings: Trainings, tmp_path: Path) -> None
     dropped = next(name for name in tensors if "classifier" in name)
     save_file({name: tensor for name, tensor in tensors.items() if name != dropped}, file)
     with pytest.raises(ArtifactError, match="lacks the weights"):
-        pipelines.load(copy)
+        loading.load(copy)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ArtifactError, match="cannot be loaded"):
-        pipelines.load(copy)
+        loading.load(copy)
 
 
 def _model(tmp_path: Path, architecture: str = "bert") -> Any:

@@ -15,12 +15,12 @@ import torch
 
 import nlpipe
 from nlpipe import DataError, UnsupportedError, backbone
+from nlpipe.answering import answer
 from nlpipe.backbone import Backbone, Location
 from nlpipe.data import load_splits
 from nlpipe.objectives import MaskedText, Objective
 from nlpipe.objectives.base import Blanked, Row, Text, TextLikelihood, Window
 from nlpipe.objectives.place import labels
-from nlpipe.pipelines import answer
 from nlpipe.recipe import Recipe
 from nlpipe.results import Likelihood
 from nlpipe.runners.torch import TorchRunner

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nlpipe import many
 from nlpipe.errors import RecipeError
 from nlpipe.events import Event, StepDone, TrialFinished, TrialStarted
-from nlpipe.pipelines import load
+from nlpipe.loading import load
 from nlpipe.plugins import Plugins
 from nlpipe.recipe import Recipe, build, dump, read
 from nlpipe.recipe_sweep import Range, SweepSection, rungs, trials

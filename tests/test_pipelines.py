@@ -16,10 +16,12 @@ import pytest
 
 import nlpipe
 from nlpipe import DataError, Label, UnsupportedError
+from nlpipe.answering import LOOK_AHEAD
 from nlpipe.artifact import CARD
 from nlpipe.errors import ArtifactError
+from nlpipe.inputs import as_input
 from nlpipe.objectives.base import Text
-from nlpipe.pipelines import LOOK_AHEAD, Pipeline, as_input
+from nlpipe.pipelines import Pipeline
 from nlpipe.task import Record
 from nlpipe.testing.rules import first_keyword
 from tests.support import Trainings

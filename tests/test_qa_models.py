@@ -12,8 +12,8 @@ import torch
 
 import nlpipe
 from nlpipe import UnsupportedError
+from nlpipe.loading import load
 from nlpipe.objectives.base import Window
-from nlpipe.pipelines import load
 from nlpipe.recipe import Recipe
 from nlpipe.running import run
 from nlpipe.testing import rules

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import pipelines, upstream
+from nlpipe import loading, upstream
 from nlpipe.errors import UnsupportedError
 from nlpipe.running import run
 from nlpipe.testing.tiny import tiny_model
@@ -39,7 +39,7 @@ def trained(cell: Cell, bits: str, folder: Path, out: Path, **changes: Any) -> A
     section = {"backbone": str(tiny(cell.architecture, folder)), "objective": cell.objective, "quantize": bits}
     report = run(cell.recipe(tiny(cell.architecture, folder), out, model=section, **changes))
     assert report.model is not None
-    return pipelines.load(report.model)
+    return loading.load(report.model)
 
 
 CELLS = [
@@ -77,7 +77,7 @@ def test_a_quantised_backbone_trains_and_answers_alike(
     assert not any(type(inner).__name__ in ("Linear4bit", "Linear8bitLt") for head in heads for inner in head.modules())
     values = given(cell.objective)
     assert [r.to_dict() for r in pipe(values)] == [
-        r.to_dict() for r in pipelines.load(tmp_path / "run" / "model")(values)
+        r.to_dict() for r in loading.load(tmp_path / "run" / "model")(values)
     ]
 
 

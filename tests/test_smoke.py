@@ -14,7 +14,7 @@ import torch
 
 from nlpipe import smoke, upstream
 from nlpipe.errors import ArtifactError, DataError, RecipeError
-from nlpipe.pipelines import load
+from nlpipe.loading import load
 from nlpipe.plugins import Plugins
 from nlpipe.recipe import Recipe, read, shipped
 from nlpipe.smoke.backbones import architecture_of

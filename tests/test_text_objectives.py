@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlpipe import DataError, UnsupportedError, backbone, upstream
+from nlpipe.answering import answer
 from nlpipe.backbone import Backbone, Location
 from nlpipe.generation import Generation
 from nlpipe.objectives import CausalText, Seq2SeqText, pieces, prompts
 from nlpipe.objectives.base import Generated, Likelihoods, Message, Prompt, Segment, Window
 from nlpipe.objectives.text import TextObjective
-from nlpipe.pipelines import answer
 from nlpipe.runners.torch import TorchRunner
 from nlpipe.testing import rules
 from nlpipe.testing.tiny import family, tiny_model

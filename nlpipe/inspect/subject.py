@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nlpipe import artifact, backbone, pipelines, upstream
+from nlpipe import artifact, backbone, loading, upstream
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.inspect.reading import Reading, plain_pieces, read, shortened, written
 from nlpipe.task import Family
@@ -92,7 +92,7 @@ class Subject:
 
     @cached_property
     def _pipe(self) -> Pipeline:
-        return pipelines.load(self.location.folder, device="cpu", offline=self.offline)
+        return loading.load(self.location.folder, device="cpu", offline=self.offline)
 
     @cached_property
     def _loaded(self) -> tuple[Any, bool]:
@@ -124,7 +124,7 @@ class Subject:
                 "trained, or name the task that this one has a head for (--set task=…; `nlpipe tasks` lists them)."
             )
         else:
-            pipe = pipelines.pipeline(task, model=self.name, device="cpu", offline=self.offline)
+            pipe = loading.pipeline(task, model=self.name, device="cpu", offline=self.offline)
         return pipe
 
     def need_head(self, why: str) -> None:

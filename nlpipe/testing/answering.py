@@ -93,7 +93,7 @@ def _answered(cell: TaskCell, pipe: Any, value: Any, what: str) -> Any:
 
 def long_text_is_read_to_its_end(cell: TaskCell) -> None:
     """A text of several windows: every part of it counts for the answer, and the tokens are counted."""
-    from nlpipe.pipelines import answer
+    from nlpipe.answering import answer
 
     pipe, given = cell.pipe(), cell.given(cell.subject.rows.examples[0])
 

@@ -69,7 +69,7 @@ class ObjectiveCell:
 
 def answers(fresh: Fresh, queries: Sequence[Query]) -> list[Any]:
     """The Answer to each query, all asked at once."""
-    from nlpipe.pipelines import answer
+    from nlpipe.answering import answer
     from nlpipe.runners.torch import TorchRunner
 
     asked = [(query, fresh.objective.encode(query, None, fresh.tok)) for query in queries]

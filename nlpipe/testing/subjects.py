@@ -153,7 +153,7 @@ class TaskCell:
 
     def load(self, report: RunReport) -> Pipeline:
         """A fresh load of what a run saved."""
-        from nlpipe.pipelines import load
+        from nlpipe.loading import load
 
         assert report.model is not None
         return load(report.model, plugins=self.subject.plugins)

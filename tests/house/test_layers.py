@@ -17,13 +17,13 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 LAYERS = (
     "errors files launching upstream tokens vocabulary",
     "task details results events metrics hookspecs",
-    "adapter_methods generation recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
+    "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
-    "artifact data hub parsers readers shares writers adapter adapter_prompts adapter_targets adapter_training "
-    "world freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization scratch "
-    "sentence_files",
-    "pipelines",
+    "answering artifact data hub parsers readers shares writers adapter adapter_prompts adapter_targets "
+    "adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization "
+    "scratch sentence_files",
+    "loading pipelines",
     "slices measured report",
     "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
     "tracking event_log inspect",

@@ -202,7 +202,7 @@ def test_a_trained_answer_span_is_explained(
     architecture: str, impossible: bool, folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """What is explained is what the pipeline answers, also where that is "no answer"."""
-    from nlpipe.pipelines import load as answering
+    from nlpipe.loading import load as answering
     from nlpipe.running import run
 
     context = "the dog saw the tree"

@@ -1,0 +1,170 @@
+"""From a folder, a package or a name on the Hub to a Pipeline: `load` for our models, `pipeline` for anyone's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from nlpipe import artifact, backbone
+from nlpipe.artifact import Card, Origin
+from nlpipe.errors import ArtifactError, UnsupportedError
+from nlpipe.generation import Generation
+from nlpipe.objectives.base import Window
+from nlpipe.pipelines import Pipeline, asked_as
+from nlpipe.plugins import Plugins
+from nlpipe.runners.torch import TorchRunner
+
+if TYPE_CHECKING:
+    from nlpipe.task import TaskOptions
+
+Long = Literal["window", "truncate", "error"]
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+    long: Long | None = None,
+    offline: bool = False,
+    plugins: Plugins | None = None,
+) -> Pipeline:
+    """A pipeline from a model folder that nlpipe wrote.
+
+    `device` and `dtype` `auto` take a GPU where there is one, and float32; `threads` sets PyTorch's for the
+    whole process; `long` overrides what becomes of texts longer than the model reads. Raises ArtifactError.
+    """
+    folder = Path(path).expanduser()
+    card = artifact.read_card(folder)
+    registry = plugins or Plugins.discover()
+    kind = registry.task(card.task)
+    task = kind(card.labels, kind.Options.model_validate(card.options))
+    objective = asked_as(card, task)
+    _threads(threads)
+    loaded = artifact.load(folder, card, objective, dtype=dtype_of(dtype), offline=offline)
+    if long is not None:
+        card = card.model_copy(update={"window": replace(card.window, long=long)})
+    runner = TorchRunner(loaded.model, device_of(device))
+    return Pipeline(card, runner, loaded.tokenizers, plugins=registry)
+
+
+def pipeline(
+    task: str,
+    *,
+    model: str | Path,
+    revision: str = "main",
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+    long: Long | None = None,
+    options: TaskOptions | None = None,
+    labels: Sequence[str] = (),
+    objective: str = "auto",
+    generation: Generation | Mapping[str, Any] | None = None,
+    offline: bool = False,
+    plugins: Plugins | None = None,
+) -> Pipeline:
+    """A pipeline from any model that has a head for the task: a local folder, `package:NAME/PATH` or a Hub id.
+
+    Labels are the model's own, and so is what becomes of long texts where `long` does not say it: windows, unless
+    the folder is one of sentence-transformers' that states where it cuts. `options` are the task's own, as in a
+    recipe, and `generation` its settings for models that write. `labels` name those of a model that has none of
+    its own, or that judges any labels (`Entailment`); `objective` how it is asked, where there are several ways.
+    Raises ArtifactError where there is no such model or it has no such head.
+    """
+    registry = plugins or Plugins.discover()
+    kind = registry.task(task)
+    location = backbone.locate(str(model), revision=revision, offline=offline)
+    if artifact.is_artifact(location.folder) and not _asked_otherwise(location, objective):
+        card = artifact.read_card(location.folder)
+        if card.task != task:
+            raise ArtifactError(f"{model} was trained for {card.task}, not for {task}: nlpipe.load({str(model)!r})")
+        if options is not None and options != kind.Options():
+            raise UnsupportedError(f"{model} holds the options it was trained with; leave them out")
+        if labels and tuple(labels) != card.labels:
+            raise UnsupportedError(f"{model} has labels of its own, {', '.join(card.labels) or 'none'}; leave them out")
+        return load(
+            location.folder,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            long=long,
+            offline=offline,
+            plugins=registry,
+        )
+    family, asked, own = artifact.infer(location, task, kind.row(), objective, labels)
+    if labels and own and len(own) != len(labels):
+        raise ArtifactError(f"{model} has {len(own)} labels of its own, {', '.join(own)}; {len(labels)} were given")
+    named = tuple(labels) or own
+    _threads(threads)
+    writing = Generation.model_validate(generation or {})
+    made = kind(named, options).objective(asked).with_generation(writing)
+    stated = artifact.stated_for(made, location.folder)
+    made = made.placed(family, stated)
+    # Trained elsewhere, so a decoder's attention stays as it was trained.
+    loaded = backbone.load(location, made, dtype=dtype_of(dtype), labels=named, attention="causal")
+    if loaded.fresh:
+        raise ArtifactError(
+            f"{location.name} has no trained weights for {', '.join(loaded.fresh)}: its answers would be noise. "
+            f"Fine-tune it with a recipe first (nlpipe recipe new {task})."
+        )
+    record = registry.origin(task)
+    card = Card(
+        task=task,
+        options={} if options is None else options.model_dump(mode="json"),
+        labels=named,
+        generation=writing.model_dump(mode="json", exclude_none=True),
+        family=family,
+        objective=asked.__name__,
+        attention=loaded.attention,
+        window=Window(
+            max_length=min(stated.get("max_length", loaded.limit), loaded.limit),
+            long=long or stated.get("long", "window"),
+        ),
+        settings=made.recorded(),
+        plugin=Origin(name=record.distribution or record.name, version=record.version),
+        backbone=Origin(name=location.name, revision=location.revision),
+    )
+    return Pipeline(card, TorchRunner(loaded.model, device_of(device)), loaded.tokenizers, plugins=registry)
+
+
+def _asked_otherwise(location: backbone.Location, objective: str) -> bool:
+    """Whether a model of ours is to be asked in another way than it was trained for, as anybody's would be."""
+    if objective == "auto":
+        return False
+    card = artifact.read_card(location.folder)
+    if card.objective == objective:
+        return False
+    if card.weights == "adapter":
+        raise ArtifactError(f"{location.name} holds an adapter alone, which is asked as {card.objective}")
+    return True
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is a GPU where there is one. Raises UnsupportedError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UnsupportedError(f"device {name!r} is not on this machine; take 'auto' or 'cpu'") from error
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """`auto` is float32: half precision is three to ten times slower on most processors."""
+    if name == "auto":
+        return torch.float32
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise UnsupportedError(f"unknown dtype {name!r}; there are: auto, float32, bfloat16, float16")
+    return found
+
+
+def _threads(count: int | None) -> None:
+    if count is not None:
+        torch.set_num_threads(count)
