@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nlpipe import batching, plugin_calls
+from nlpipe.ahead import worked_ahead
 from nlpipe.errors import UnsupportedError
 from nlpipe.objectives.base import Objective, Query, Row
 
@@ -86,10 +86,13 @@ def answer(
 
 
 def asked_in_turn(objective: Objective, runner: Runner, tok: Tokenizers, queries: Iterable[Query]) -> Iterator[Any]:
-    """The Answer to each of any number of queries, a chunk of LOOK_AHEAD at a time."""
-    waiting = iter(queries)
-    while chunk := list(islice(waiting, LOOK_AHEAD)):
-        yield from answer(objective, runner, tok, [(query, objective.encode(query, None, tok)) for query in chunk])
+    """The Answer to each of any number of queries, LOOK_AHEAD at a time, the next tokenised in the meantime."""
+
+    def encoded(chunk: Sequence[Query]) -> list[tuple[Query, list[Row]]]:
+        return [(query, objective.encode(query, None, tok)) for query in chunk]
+
+    for asked in worked_ahead(queries, encoded, LOOK_AHEAD):
+        yield from answer(objective, runner, tok, asked)
 
 
 def over(

@@ -8,10 +8,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from nlpipe import plugin_calls
+from nlpipe.ahead import worked_ahead
 from nlpipe.answering import LOOK_AHEAD, Asked, answered, asked_in_turn, over
 from nlpipe.errors import DataError, UnsupportedError, suggest
 from nlpipe.generation import Generation
@@ -19,7 +20,7 @@ from nlpipe.inputs import as_input, as_record
 from nlpipe.objectives import OBJECTIVES, Objective
 from nlpipe.objectives.base import Texts
 from nlpipe.plugins import Plugins
-from nlpipe.results import Result, to_frame
+from nlpipe.results import to_frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,18 +65,30 @@ class Pipeline:
         return next(self.map([inputs], **options))
 
     def map(
-        self, inputs: Iterable[Any], *, errors: Literal["raise", "skip"] = "raise", first: int = 0, **options: Any
-    ) -> Iterator[Result | None]:
+        self,
+        inputs: Iterable[Any],
+        *,
+        errors: Literal["raise", "skip", "return"] = "raise",
+        first: int = 0,
+        **options: Any,
+    ) -> Iterator[Any]:
         """Results in the order of the inputs, in constant memory.
 
-        With `errors="skip"` an input that cannot be answered gives None instead of an exception; `first`
-        is the number of the first input in messages. `options` are those of a call.
+        The first comes once 2 × LOOK_AHEAD inputs are taken, or all: rows of like length are looked for among
+        LOOK_AHEAD of them, and a thread tokenises the next while the model computes. `errors` says what becomes of an
+        input that cannot be answered: `raise` its DataError with its number (`first` is that of the first input),
+        `skip` gives None in the place of its Result, `return` gives the DataError itself there. `options` are those of
+        a call.
         """
-        return self.called(options)._map(enumerate(inputs, first), skip=errors == "skip")
+        return self.called(options)._map(enumerate(inputs, first), errors)
 
-    def _map(self, numbered: Iterator[tuple[int, Any]], *, skip: bool) -> Iterator[Result | None]:
-        while chunk := list(islice(numbered, LOOK_AHEAD)):
-            yield from self._answer(chunk, skip=skip)
+    def _map(self, numbered: Iterable[tuple[int, Any]], errors: str) -> Iterator[Any]:
+        for asked in worked_ahead(numbered, partial(self._asked, raising=errors == "raise"), LOOK_AHEAD):
+            there = [one for one in asked if isinstance(one, Asked)]
+            results = iter(answered(self.task, self.objective, self.runner, self.tokenizers, there))
+            for one in asked:
+                wrong = one if errors == "return" else None
+                yield next(results) if isinstance(one, Asked) else wrong
 
     def called(self, options: Mapping[str, Any]) -> Pipeline:
         """This pipeline with options of a call in place of what it was made with; the model is shared.
@@ -111,21 +124,19 @@ class Pipeline:
         query = plugin_calls.query(asked.task, asked.given(value), asked.objective)
         return asked.objective.stream(asked.runner, query, asked.tokenizers)
 
-    def _answer(self, chunk: list[tuple[int, Any]], *, skip: bool) -> Iterator[Result | None]:
-        asked: list[Asked | None] = []
+    def _asked(self, chunk: Sequence[tuple[int, Any]], *, raising: bool) -> list[Asked | DataError]:
+        """Each input as the model's rows, or what is wrong with it."""
+        found: list[Asked | DataError] = []
         for number, value in chunk:
             try:
                 given = self.given(value)
                 query = plugin_calls.query(self.task, given, self.objective)
-                asked.append(Asked(given, query, self.objective.encode(query, None, self.tokenizers)))
+                found.append(Asked(given, query, self.objective.encode(query, None, self.tokenizers)))
             except DataError as error:
-                if not skip:
+                if raising:
                     raise DataError(f"input {number}: {error}") from error
-                asked.append(None)
-        there = [one for one in asked if one is not None]
-        results = iter(answered(self.task, self.objective, self.runner, self.tokenizers, there))
-        for one in asked:
-            yield None if one is None else next(results)
+                found.append(error)
+        return found
 
     def given(self, value: Any) -> Record:
         """A value as the task's Input. Raises DataError with the right form where it is none."""
