@@ -100,6 +100,11 @@ def pipeline(
     family, asked, own = artifact.infer(location, task, kind.row(), objective, labels)
     if labels and own and len(own) != len(labels):
         raise ArtifactError(f"{model} has {len(own)} labels of its own, {', '.join(own)}; {len(labels)} were given")
+    if own and own != tuple(labels) and set(own) == set(labels):
+        raise ArtifactError(
+            f"{model} has these labels of its own in another order, {', '.join(own)}; in the order given each would "
+            "stand for another's probability. Leave them out"
+        )
     named = tuple(labels) or own
     _threads(threads)
     writing = Generation.model_validate(generation or {})

@@ -138,10 +138,14 @@ def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline:
 
 def _texts(task: AnyTask, objective: Objective, split: Split) -> Iterator[str]:
     """What a model reads and writes in training, row by row."""
-    for example in split.examples:
-        read = task.query(task.given(example), objective).contents
+    for number, example in zip(split.rows, split.examples, strict=True):
+        try:
+            read = plugin_calls.query(task, task.given(example), objective).contents
+            gold = task.gold(example, objective) if objective.writes else None
+        except DataError as error:
+            raise DataError(f"{split.source}, row {number}: {error}") from error
         yield from read
-        if objective.writes and isinstance(gold := task.gold(example, objective), str) and gold not in read:
+        if isinstance(gold, str) and gold not in read:
             yield gold
 
 

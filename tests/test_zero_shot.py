@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nlpipe
-from nlpipe import DataError, UnsupportedError
+from nlpipe import ArtifactError, DataError, UnsupportedError
 from nlpipe.objectives import Entailment, SequenceLabel
 from nlpipe.objectives.base import Probabilities, Text, Window
 from nlpipe.objectives.entailment import Entailed
@@ -126,6 +126,13 @@ def test_a_plain_model_of_inference_is_known_by_its_labels(plain: Path) -> None:
     with pytest.raises(UnsupportedError, match="must be told the labels"):
         later("ba north")
     assert later("ba north", labels=list(WORDS), hypothesis="bo {label}").label == "north"
+
+
+def test_labels_in_another_order_than_the_models_are_refused(plain: Path) -> None:
+    own = nlpipe.pipeline("classification", model=plain).card.labels
+    with pytest.raises(ArtifactError, match="in another order"):
+        nlpipe.pipeline("classification", model=plain, labels=own[::-1], objective="SequenceLabel")
+    assert nlpipe.pipeline("classification", model=plain, labels=own, objective="SequenceLabel").card.labels == own
 
 
 def test_what_cannot_be_asked_is_refused(judge: Trained, pipe: Pipeline, trainings: Trainings) -> None:
