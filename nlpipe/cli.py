@@ -286,14 +286,14 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Say whether runs really differ, on the same rows."""
-    from nlpipe import comparing, measured, tables
+    from nlpipe import comparing, evaluation, measured, tables
     from nlpipe.errors import UnsupportedError
 
     if len(runs) < 2:
         raise UnsupportedError("one run alone cannot be compared: name two folders or more, the base first")
     base, *others = [measured.read(path) for path in runs]
     kind = _plugins().task(base.task)
-    metrics = {metric.name: metric for metric in (*kind.metrics, *kind.further)}
+    metrics = {name: metric for name in base.signatures if (metric := evaluation.metric(kind, name)) is not None}
     found = comparing.compare(base, others, metrics, resamples=resamples)
     if as_json:
         typer.echo(json.dumps([comparison.to_dict() for comparison in found]))

@@ -82,7 +82,9 @@ def _compared(base: Measured, other: Measured, metrics: Mapping[str, Metric], re
             "measured on different rows; measure both on the same file: nlpipe evaluate MODEL --data FILE --output DIR"
         )
     shared = [name for name, signature in base.signatures.items() if other.signatures.get(name) == signature]
-    known = [name for name in shared if name in metrics and metrics[name].signature == base.signatures[name]]
+    known = [
+        name for name in shared if name in metrics and _owner(metrics[name].signature) == _owner(base.signatures[name])
+    ]
     if not known:
         raise DataError(
             f"{base.name} and {other.name} have no score of one signature: {_signatures(base)} against "
@@ -93,6 +95,11 @@ def _compared(base: Measured, other: Measured, metrics: Mapping[str, Metric], re
         for name in known
     )
     return Comparison(base.task, base.n, base.name, other.name, found)
+
+
+def _owner(signature: str) -> str:
+    """Who counted, and in which version: what a signature ends in. Data and options decide the rest of it."""
+    return signature.rpartition("|")[2]
 
 
 def _signatures(measured: Measured) -> str:

@@ -58,7 +58,7 @@ def evaluate(
     """
     if not examples:
         raise DataError("there are no rows to score")
-    named = chosen(type(task), metrics)
+    named = chosen(task, metrics, examples)
     measured = (*task.metrics, *(one if isinstance(one, Metric) else one.of(task) for one in named))
     statistics = {metric: metric.rows(results, examples) for metric in measured}
     answers = task.baselines(train, examples) if train else {}
@@ -67,30 +67,48 @@ def evaluate(
         n=len(examples),
         scores={metric.name: float(metric.value(rows)) for metric, rows in statistics.items()},
         intervals=intervals(statistics, bootstrap, seed) if bootstrap else {},
-        signatures={metric.name: metric.signature for metric in measured},
+        signatures={metric.name: metric.signature_of(examples) for metric in measured},
         baselines={name: _scores(measured, trivial, examples) for name, trivial in answers.items()},
         statistics={metric.name: rows for metric, rows in statistics.items()},
     )
 
 
-def chosen(kind: type[Task[Any, Any, Any, Any]], names: Sequence[str]) -> tuple[Metric | Foreign, ...]:
+def chosen(
+    task: Task[Any, Any, Any, Any] | type[Task[Any, Any, Any, Any]], names: Sequence[str], examples: Sequence[Any] = ()
+) -> tuple[Metric | Foreign, ...]:
     """Metrics by name: the task's further ones, or one of the library `evaluate` as `evaluate:NAME` or a path to it.
 
-    Those that are always measured are left out. Raises UnsupportedError with the names there are.
+    Those that are always measured are left out. `examples` are what a name such as `f1:each` is spelt out by. Raises
+    UnsupportedError with the names there are.
     """
-    usual, further = ({metric.name: metric for metric in some} for some in (kind.metrics, kind.further))
-    found: list[Metric | Foreign] = []
-    for name in dict.fromkeys(names):
-        if name in further:
-            found.append(further[name])
-        elif metrics_evaluate.named(name):
-            found.append(metrics_evaluate.load(name))
-        elif name not in usual:
+    usual = {metric.name for metric in task.metrics}
+    found: dict[str, Metric | Foreign] = {}
+    for name in names:
+        if name in usual:
+            continue
+        if metrics_evaluate.named(name):
+            found[name] = metrics_evaluate.load(name)
+            continue
+        several = _further(task, name, examples)
+        if several is None:
+            known = [*usual, *(metric.name for metric in task.further)]
             raise UnsupportedError(
-                f"unknown metric {name!r} for {kind.name}; {suggest(name, [*usual, *further])}. Those of the library "
+                f"unknown metric {name!r} for {task.name}; {suggest(name, known)}. Those of the library "
                 "evaluate are named evaluate:NAME, or by the path of a folder with one"
             )
-    return tuple(found)
+        found.update((metric.name, metric) for metric in several if metric.name not in usual)
+    return tuple(found.values())
+
+
+def _further(task: Any, name: str, examples: Sequence[Any] = ()) -> Sequence[Metric] | None:
+    fixed = [metric for metric in task.further if metric.name == name]
+    return fixed or task.named(name, examples)
+
+
+def metric(kind: type[Task[Any, Any, Any, Any]], name: str) -> Metric | None:
+    """The task's metric of this name, wherever it has it; None for one of the library `evaluate`."""
+    found = [metric for metric in kind.metrics if metric.name == name] or _further(kind, name)
+    return found[0] if found else None
 
 
 def quick(task: Task[Any, Any, Any, Any], results: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:

@@ -25,7 +25,8 @@ class Metric:
     `rows(results, examples)` gives an array [n, k] of sufficient statistics, one row per example (counts,
     ranks, indicators); `value(rows)` gives the score of those rows, or of any resample of them. `signature`
     names the convention and its owner, such as `f1|macro|sklearn`: scores of unlike signatures are
-    never compared. `direction` says whether more is better. `perfect` is the best value there is.
+    never compared. Where it depends on the examples (on how many right texts they have), `signed` gives it for a set
+    of them; what it ends in stays. `direction` says whether more is better. `perfect` is the best value there is.
     """
 
     name: str
@@ -34,6 +35,11 @@ class Metric:
     value: Callable[[Statistics], float]
     direction: Literal["maximize", "minimize"] = "maximize"
     perfect: float = 1.0
+    signed: Callable[[Sequence[Any]], str] | None = None
+
+    def signature_of(self, examples: Sequence[Any]) -> str:
+        """The signature of a score of these examples."""
+        return self.signed(examples) if self.signed is not None and examples else self.signature
 
     def score(self, results: Sequence[Any], examples: Sequence[Any]) -> float:
         """The score of all results. Raises ValueError where the two differ in length."""

@@ -90,7 +90,8 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     An instance is configured: `labels` are the names in the order of the model's outputs (empty for a
     task without labels), `options` the task's settings; `call_options` names those of them that a single call may
     replace. `formats` are the files of the task's own kind, by the name that a recipe gives as `format`. `further` are
-    metrics that are computed where a recipe (`evaluate.metrics`) or a call names them.
+    metrics that are computed where a recipe (`evaluate.metrics`) or a call names them; `named` has those of them whose
+    names have a part to choose.
     """
 
     name: ClassVar[str]
@@ -152,6 +153,14 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     def baselines(self, train: Sequence[ExampleT], examples: Sequence[ExampleT]) -> Mapping[str, Sequence[ResultT]]:
         """Trivial answers to `examples` that a model has to beat, by name; learnt from `train` alone."""
         return {}
+
+    @classmethod
+    def named(cls, name: str, examples: Sequence[ExampleT] = ()) -> Sequence[Metric] | None:
+        """Further metrics under names with a part to choose (`recall@100`, `f1:PER`); None where it means nothing.
+
+        `examples` are there where a name stands for a metric of each kind that they have (`f1:each`).
+        """
+        return None
 
     def details(self, results: Sequence[ResultT], examples: Sequence[ExampleT]) -> Iterable[Detail]:
         """What there is to see of answers beside their scores, for a report; nothing by default."""

@@ -139,8 +139,8 @@ def test_inputs_that_ask_nothing_are_refused(kind: Any, row: dict[str, Any], mes
 @pytest.mark.parametrize(
     ("kind", "row", "message"),
     [
-        (Writing, {"prompt": "a"}, "`completion` is missing or empty"),
-        (Translation, {"source": "a", "target": " "}, "`target` is missing or empty"),
+        (Writing, {"prompt": "a"}, "`completion` .or `completions`, a list. is missing or empty"),
+        (Translation, {"source": "a", "target": " "}, "`target` .or `targets`, a list. is missing or empty"),
         (Summarization, {"document": "a", "summaries": ["b", ""]}, "missing or empty"),
         (Summarization, {"document": "a"}, "missing or empty"),
     ],

@@ -1,14 +1,15 @@
-"""How like the right text a written one is: exactly, or by characters."""
+"""How like the right text a written one is: exactly, or by characters; and how varied texts are among themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import version
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nlpipe.metrics import Metric
+from nlpipe.metrics_text import chrf, streams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
     from nlpipe_generation.writing import Written
 
 
+def references(example: Written) -> Sequence[str]:
+    """All right texts."""
+    return example.references
+
+
 def matches(results: Sequence[Text], examples: Sequence[Written]) -> NDArray[Any]:
-    """[n, 1]: 1 where the text is the right one, but for space around it."""
+    """[n, 1]: 1 where the text is a right one, but for space around it. Raises DataError for rows without one."""
+    streams(examples, references)
     pairs = zip(results, examples, strict=True)
-    return np.array([[float(r.text.strip() == (e.completion or "").strip())] for r, e in pairs]).reshape(-1, 1)
+    return np.array([[float(r.text.strip() in map(str.strip, e.references))] for r, e in pairs]).reshape(-1, 1)
 
 
 def mean(rows: NDArray[Any]) -> float:
@@ -28,26 +35,36 @@ def mean(rows: NDArray[Any]) -> float:
     return float(rows.mean()) if len(rows) else float("nan")
 
 
-def characters(results: Sequence[Text], examples: Sequence[Written]) -> NDArray[Any]:
-    """[n, 18]: how many character n-grams each side has and both share, n from 1 to 6 (Popović 2015)."""
-    from sacrebleu.metrics.chrf import CHRF
+def _grams(size: int) -> Callable[..., NDArray[Any]]:
+    def rows(results: Sequence[Text], examples: Sequence[Written]) -> NDArray[Any]:
+        """[n, longest]: a number for each n-gram of each text, the same for the same one; -1 behind a text's last."""
+        numbers: dict[tuple[str, ...], int] = {}
+        found = []
+        for result in results:
+            words = re.findall(r"\w+|[^\w\s]", result.text)
+            grams = zip(*(words[at:] for at in range(size)), strict=False)
+            found.append([numbers.setdefault(gram, len(numbers)) for gram in grams])
+        table = np.full((len(found), max(map(len, found), default=0) or 1), -1.0)
+        for at, row in enumerate(found):
+            table[at, : len(row)] = row
+        return table
 
-    said, right = [r.text for r in results], [e.completion or "" for e in examples]
-    return np.array(CHRF()._extract_corpus_statistics(said, [right]), dtype=float).reshape(len(said), 18)
+    return rows
 
 
-def chrf(rows: NDArray[Any]) -> float:
-    """chrF of the summed counts, 0 to 100 (sacreBLEU's, beta 2)."""
-    from sacrebleu.metrics.chrf import CHRF
-
-    return float(CHRF()._compute_f_score(rows.sum(axis=0).tolist())) if len(rows) else float("nan")
+def _different(rows: NDArray[Any]) -> float:
+    there = rows[rows >= 0].astype(int)
+    return float(np.count_nonzero(np.bincount(there)) / len(there)) if len(there) else float("nan")
 
 
-EXACT_MATCH = Metric("exact_match", "exact_match|strip|nlpipe:1", matches, mean)
-CHRF = Metric(
-    "chrf",
-    f"chrF2|nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|sacrebleu:{version('sacrebleu')}",
-    characters,
-    chrf,
-    perfect=100.0,
-)
+def distinct(size: int) -> Metric:
+    """The share of n-grams that are different, over all texts (Li et al. 2016, "A Diversity-Promoting Objective").
+
+    Words are `\\w+`, other characters by themselves, case kept. Larger sets of texts have smaller shares.
+    """
+    return Metric(f"distinct-{size}", f"distinct-{size}|corpus|words,punctuation|nlpipe:1", _grams(size), _different)
+
+
+EXACT_MATCH = Metric("exact_match", "exact_match|strip|any-reference|nlpipe:1", matches, mean)
+CHRF = chrf(references)
+DISTINCT = tuple(map(distinct, (1, 2, 3)))

@@ -15,7 +15,7 @@ from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
 from nlpipe.objectives.base import Answer, Generated, Message, Prompt, Query
 from nlpipe.results import Text
 from nlpipe.task import Family, Record, Task, TaskOptions
-from nlpipe_generation.scores import CHRF, EXACT_MATCH
+from nlpipe_generation.scores import CHRF, DISTINCT, EXACT_MATCH, references
 
 PLAIN = "{prompt}"
 
@@ -35,9 +35,10 @@ class Given(Record):
 
 
 class Written(Given):
-    """An input with the right text; a conversation's last turn is it where no `completion` is given."""
+    """An input with the right text, or several; a conversation's last turn is it where no `completion` is given."""
 
     completion: str | None = None
+    completions: tuple[str, ...] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -46,9 +47,16 @@ class Written(Given):
         if not turns or not isinstance(turns, list | tuple):
             return data
         last = turns[-1]
-        if data.get("completion") is None and isinstance(last, Mapping) and last.get("role") == "assistant":
+        given = data.get("completion") is not None or data.get("completions") is not None
+        if not given and isinstance(last, Mapping) and last.get("role") == "assistant":
             return {**data, "messages": tuple(turns[:-1]), "completion": last.get("content")}
         return {**data, "messages": tuple(turns)}  # pydantic takes what comes out of here for Python, not for JSON
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All right texts; the first is learnt."""
+        one = () if self.completion is None else (self.completion,)
+        return one if self.completions is None else tuple(self.completions)
 
 
 class Settings(TaskOptions):
@@ -78,6 +86,7 @@ class Writing(Task[Given, Written, Text, Settings]):
     Result = Text
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (EXACT_MATCH, CHRF)
+    further: ClassVar[tuple[Metric, ...]] = DISTINCT
     call_options: ClassVar[frozenset[str]] = frozenset({"token_log_probabilities"})
 
     @classmethod
@@ -122,9 +131,9 @@ class Writing(Task[Given, Written, Text, Settings]):
 
     def gold(self, example: Written, objective: Objective) -> str:
         """The completion as it stands."""
-        if not example.completion:
-            raise DataError("`completion` is missing or empty")
-        return example.completion
+        if not example.references or not all(example.references):
+            raise DataError("`completion` (or `completions`, a list) is missing or empty")
+        return example.references[0]
 
     def result(self, answer: Answer, given: Given) -> Text:
         """The text, with further ones where several were asked for."""
@@ -141,16 +150,16 @@ class Writing(Task[Given, Written, Text, Settings]):
 
     def baselines(self, train: Sequence[Written], examples: Sequence[Written]) -> Mapping[str, Sequence[Text]]:
         """The completion that training has most often, whatever the prompt."""
-        ((text, _),) = Counter(example.completion or "" for example in train).most_common(1)
+        ((text, _),) = Counter(next(iter(example.references), "") for example in train).most_common(1)
         return {"commonest": [Text(text, True, None)] * len(examples)}
 
     def plain(self, result: Text, example: Written) -> tuple[str, list[str]]:
         """The text, and all that are right."""
-        return result.text, [example.completion or ""]
+        return result.text, list(example.references)
 
     def details(self, results: Sequence[Text], examples: Sequence[Written]) -> Iterable[Detail]:
         """Lengths, and the texts least like the right ones."""
-        return written(CHRF, results, examples, _asked, lambda e: (e.completion or "",))
+        return written(CHRF, results, examples, _asked, references)
 
     @classmethod
     def samples(cls) -> Sequence[Written]:

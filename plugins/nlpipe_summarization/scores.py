@@ -1,6 +1,7 @@
-"""ROUGE, as rouge_score computes it, on words of any script.
+"""ROUGE as rouge_score computes it, also of scripts that its own tokenizer does not know.
 
-rouge_score's own tokenizer keeps ASCII letters alone: identical Russian or Japanese texts get 0 from it.
+That one keeps ASCII letters and digits alone, so that identical Russian or Japanese texts get 0. Published figures are
+its, so it reads the rows that are mostly written in ASCII letters; all others are read in words of any script.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
 from nlpipe.objectives.pieces import sentences
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
     from nlpipe.results import Text
     from nlpipe_summarization.summarizing import Summarized
+
+Script = Literal["auto", "ascii", "unicode"]
+Lines = Literal["given", "split"]
 
 # A word of letters and digits; a Chinese, Japanese or Thai character by itself, where no space parts the words.
 _WORD = re.compile(r"[぀-ヿ㐀-鿿豈-﫿฀-๿]|[^\W_぀-ヿ㐀-鿿豈-﫿฀-๿]+")
@@ -35,21 +40,32 @@ class Words:
 
 
 @cache
-def _scorer(kind: str) -> Any:
+def _scorer(kind: str, stemmer: bool, script: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer([kind], tokenizer=Words())
+    return RougeScorer([kind], use_stemmer=stemmer, tokenizer=Words() if script == "unicode" else None)
 
 
-def rouge(kind: str) -> Callable[[Sequence[Text], Sequence[Summarized]], NDArray[Any]]:
-    """A function giving [n, 1], the F1 against the reference that is most alike (Lin 2004, section 2.1)."""
-    lines = kind == "rougeLsum"
+def mostly_ascii(texts: Sequence[str]) -> bool:
+    """Whether at least half of the letters are ASCII's, or there are none."""
+    letters = [character for text in texts for character in text if character.isalpha()]
+    return 2 * sum(map(str.isascii, letters)) >= len(letters)
+
+
+def _rows(kind: str, stemmer: bool, script: Script, lines: Lines) -> Callable[..., NDArray[Any]]:
+    split = kind == "rougeLsum" and lines == "split"
 
     def rows(results: Sequence[Text], examples: Sequence[Summarized]) -> NDArray[Any]:
-        scorer, found = _scorer(kind), []
+        """[n, 1]: the F1 against the reference that is most alike (Lin 2004, section 2.1)."""
+        if without := sum(not example.references for example in examples):
+            raise DataError(f"{without:,} of {len(examples):,} rows have no `summary` (or `summaries`) to score by")
+        found = []
         for result, example in zip(results, examples, strict=True):
-            said = _lines(result.text) if lines else result.text
-            right = [_lines(text) if lines else text for text in example.references]
+            said, right = result.text, list(example.references)
+            read = script if script != "auto" else "ascii" if mostly_ascii(right) else "unicode"
+            scorer = _scorer(kind, stemmer, read)
+            if split:
+                said, right = _lines(said), [_lines(text) for text in right]
             found.append([max(scorer.score(text, said)[kind].fmeasure for text in right)])
         return np.array(found, dtype=float).reshape(len(found), 1)
 
@@ -57,7 +73,9 @@ def rouge(kind: str) -> Callable[[Sequence[Text], Sequence[Summarized]], NDArray
 
 
 def _lines(text: str) -> str:
-    """One sentence a line: what rougeLsum takes the union over."""
+    """One sentence a line, where a text has no lines of its own."""
+    if "\n" in text:
+        return text
     return "\n".join(sentence.strip() for sentence in sentences(text) if sentence.strip())
 
 
@@ -66,9 +84,22 @@ def mean(rows: NDArray[Any]) -> float:
     return float(rows.mean()) if len(rows) else float("nan")
 
 
-def _metric(kind: str) -> Metric:
-    signature = f"{kind}|f1|best-reference|words:unicode,lower,unstemmed|rouge_score:{version('rouge_score')}"
-    return Metric(kind, signature, rouge(kind), mean)
+def rouge(*, stemmer: bool = True, script: Script = "auto", lines: Lines = "given") -> tuple[Metric, ...]:
+    """rougeL, rouge1, rouge2 and rougeLsum, F1 from 0 to 1.
+
+    `stemmer` is Porter's, for English, in words of ASCII; `lines` says what rougeLsum takes the union over: the lines
+    as given, or sentences where a text has no line ends.
+    """
+    words = {"auto": "ascii,other-scripts:unicode"}.get(script, script)
+    owner = f"rouge_score:{version('rouge_score')}"
+
+    def metric(kind: str) -> Metric:
+        rule = f"|lines:{lines}" if kind == "rougeLsum" else ""
+        stemmed = "stem:porter" if stemmer and script != "unicode" else "stem:no"
+        signature = f"{kind}|f1|best-reference|words:{words}|{stemmed}{rule}|{owner}"
+        return Metric(kind, signature, _rows(kind, stemmer, script, lines), mean)
+
+    return tuple(map(metric, ("rougeL", "rouge1", "rouge2", "rougeLsum")))
 
 
-ROUGE_1, ROUGE_2, ROUGE_L, ROUGE_LSUM = (_metric(kind) for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum"))
+ROUGE_L, ROUGE_1, ROUGE_2, ROUGE_LSUM = rouge()

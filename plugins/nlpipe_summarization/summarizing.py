@@ -16,7 +16,7 @@ from nlpipe.objectives.base import Answer, Generated, Prompt, Query
 from nlpipe.objectives.pieces import sentences
 from nlpipe.results import Text
 from nlpipe.task import Family, Record, Task, TaskOptions
-from nlpipe_summarization.scores import ROUGE_1, ROUGE_2, ROUGE_L, ROUGE_LSUM
+from nlpipe_summarization.scores import ROUGE_1, ROUGE_2, ROUGE_L, ROUGE_LSUM, Lines, Script, rouge
 
 
 class Given(Record):
@@ -48,6 +48,20 @@ class Settings(TaskOptions):
     )
     chat: bool = Field(False, description="put what is asked as the user's turn into the model's chat template")
 
+    stemmer: bool = Field(
+        True, description="ROUGE of stemmed words (Porter's stemmer, for English), as published figures are"
+    )
+    words: Script = Field(
+        "auto",
+        description="the words of ROUGE: rouge_score's own, which are of ASCII letters alone (ascii), or of any script "
+        "(unicode); auto: ascii for rows mostly written in such letters",
+    )
+    lines: Lines = Field(
+        "given",
+        description="what rougeLsum takes for a sentence: the lines of a text as they are, as rouge_score does, or "
+        "(split) the sentences of a text without line ends",
+    )
+
     @field_validator("template", "decoder_template")
     @classmethod
     def _names_the_document(cls, template: str) -> str:
@@ -64,6 +78,13 @@ class Summarization(Task[Given, Summarized, Text, Settings]):
     Result = Text
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (ROUGE_L, ROUGE_1, ROUGE_2, ROUGE_LSUM)
+
+    def __init__(self, labels: Sequence[str] = (), options: Settings | None = None) -> None:
+        super().__init__(labels, options)
+        chosen = self.options
+        if (chosen.stemmer, chosen.words, chosen.lines) != (True, "auto", "given"):
+            found = rouge(stemmer=chosen.stemmer, script=chosen.words, lines=chosen.lines)
+            self.metrics = found  # type: ignore[misc]  # a class variable for all who set no such option
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:

@@ -1,106 +1,70 @@
-"""BLEU and chrF as sacreBLEU computes them, from counts per row, so that any resample of rows has a score."""
+"""BLEU, chrF and TER of translations, with the tokenizer that the language asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import version
+import logging
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nlpipe.metrics import Metric
+from nlpipe.errors import UnsupportedError
+from nlpipe.metrics_text import bleu, chrf, ter
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from nlpipe.results import Text
     from nlpipe_translation.translating import Translated
 
-_VERSION = version("sacrebleu")
+log = logging.getLogger("nlpipe")
+
+# sacreBLEU's own choice by language (`BLEU._TOKENIZER_MAP`), under the codes that data and models give.
+_BY_LANGUAGE = {"zh": "zh", "zho": "zh", "ja": "ja-mecab", "jpn": "ja-mecab", "ko": "ko-mecab", "kor": "ko-mecab"}
+_PACKAGES = {"ja-mecab": ("MeCab", "sacrebleu[ja]"), "ko-mecab": ("mecab_ko", "sacrebleu[ko]")}
 
 
-def words(results: Sequence[Text], examples: Sequence[Translated]) -> NDArray[Any]:
-    """[n, 10]: lengths of translation and reference, and of n-grams to 4 how many are right and how many there are.
+def references(example: Translated) -> Sequence[str]:
+    """All right translations."""
+    return example.references
 
-    13a tokens, as the signature says (Post 2018, "A Call for Clarity in Reporting BLEU Scores").
+
+def tokenizer(wanted: str, language: str | None) -> Callable[[Sequence[Translated]], str]:
+    """Names the tokenizer for rows: the one that is wanted; `auto`: as their language asks, else 13a.
+
+    Without its package, `auto` takes characters in place of MeCab's words. Raises UnsupportedError where a tokenizer
+    was named and its package is missing.
     """
-    from sacrebleu.metrics.bleu import BLEU
 
-    metric = BLEU()
-    rows = []
-    for result, example in zip(results, examples, strict=True):
-        found = metric.corpus_score([result.text], [[example.target or ""]])
-        rows.append([found.sys_len, found.ref_len, *found.counts, *found.totals])
-    return np.array(rows, dtype=float).reshape(len(rows), 10)
+    def name(examples: Sequence[Translated]) -> str:
+        if wanted != "auto":
+            return _there(wanted)
+        languages = {example.target_lang or language for example in examples}
+        code = (languages.pop() or "") if len(languages) == 1 else ""
+        return _usual(code.lower().replace("-", "_").partition("_")[0])
 
-
-def bleu(rows: NDArray[Any]) -> float:
-    """BLEU of the summed counts, 0 to 100 (Papineni et al. 2002; exponential smoothing); nan for no rows."""
-    from sacrebleu.metrics.bleu import BLEU
-
-    if not len(rows):
-        return float("nan")
-    sums = [int(value) for value in rows.sum(axis=0)]
-    found = BLEU.compute_bleu(correct=sums[2:6], total=sums[6:], sys_len=sums[0], ref_len=sums[1], smooth_method="exp")
-    return float(found.score)
+    return name
 
 
-def characters(results: Sequence[Text], examples: Sequence[Translated]) -> NDArray[Any]:
-    """[n, 18]: how many character n-grams each side has and both share, n from 1 to 6 (Popović 2015)."""
-    from sacrebleu.metrics.chrf import CHRF
-
-    said, right = [result.text for result in results], [example.target or "" for example in examples]
-    if not said:
-        return np.zeros((0, 18))
-    return np.array(CHRF()._extract_corpus_statistics(said, [right]), dtype=float)
+def _there(wanted: str) -> str:
+    package, extra = _PACKAGES.get(wanted, ("", ""))
+    if package and find_spec(package) is None:
+        raise UnsupportedError(f"task.tokenize: {wanted} needs MeCab: pip install '{extra}', or take char")
+    return wanted
 
 
-def chrf(rows: NDArray[Any]) -> float:
-    """chrF of the summed counts, 0 to 100 (beta 2); nan for no rows."""
-    from sacrebleu.metrics.chrf import CHRF
-
-    return float(CHRF()._compute_f_score(rows.sum(axis=0).tolist())) if len(rows) else float("nan")
-
-
-def edits(results: Sequence[Text], examples: Sequence[Translated]) -> NDArray[Any]:
-    """[n, 2]: the fewest edits that make the reference of a translation, moves among them, and the reference's words.
-
-    Snover et al. 2006, "A Study of Translation Edit Rate".
-    """
-    from sacrebleu.metrics.ter import TER
-
-    said, right = [result.text for result in results], [example.target or "" for example in examples]
-    if not said:
-        return np.zeros((0, 2))
-    return np.array(TER()._extract_corpus_statistics(said, [right]), dtype=float)
+@cache
+def _usual(language: str) -> str:
+    found = _BY_LANGUAGE.get(language, "13a")
+    package, extra = _PACKAGES.get(found, ("", ""))
+    if package and find_spec(package) is None:
+        log.warning("BLEU of %s counts characters here; for %s: pip install '%s'", language, found, extra)
+        return "char"
+    return found
 
 
-def ter(rows: NDArray[Any]) -> float:
-    """Edits per hundred words of the references, from 0; nan for no rows."""
-    from sacrebleu.metrics.ter import TER
+def scores(wanted: str = "auto", language: str | None = None, *, lowercase: bool = False) -> tuple[Any, ...]:
+    """BLEU, chrF and TER."""
+    counted = bleu(references, lowercase=lowercase, tokenize=tokenizer(wanted, language))
+    return counted, chrf(references, lowercase=lowercase), ter(references)
 
-    return float(TER()._compute_score_from_stats(rows.sum(axis=0).tolist()).score) if len(rows) else float("nan")
 
-
-BLEU = Metric(
-    "bleu",
-    f"BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{_VERSION}",
-    words,
-    bleu,
-    perfect=100.0,
-)
-CHRF = Metric(
-    "chrf",
-    f"chrF2|nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{_VERSION}",
-    characters,
-    chrf,
-    perfect=100.0,
-)
-TER = Metric(
-    "ter",
-    f"TER|nrefs:1|case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:{_VERSION}",
-    edits,
-    ter,
-    "minimize",
-    perfect=0.0,
-)
+BLEU, CHRF, TER = scores()
+CHRF_WORDS = chrf(references, words=2)

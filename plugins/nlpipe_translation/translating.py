@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -14,7 +14,7 @@ from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
 from nlpipe.objectives.base import Answer, Generated, Prompt, Query
 from nlpipe.results import Text
 from nlpipe.task import Family, Record, Task, TaskOptions
-from nlpipe_translation.scores import BLEU, CHRF, TER
+from nlpipe_translation.scores import BLEU, CHRF, CHRF_WORDS, TER, references, scores
 
 FIELDS = ("source", "source_lang", "target_lang")
 
@@ -28,9 +28,15 @@ class Given(Record):
 
 
 class Translated(Given):
-    """A text with its translation."""
+    """A text with its translation, or several that are as good; the first is learnt."""
 
     target: str | None = None
+    targets: tuple[str, ...] | None = None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All right translations."""
+        return self.targets if self.targets is not None else () if self.target is None else (self.target,)
 
 
 class Settings(TaskOptions):
@@ -53,6 +59,11 @@ class Settings(TaskOptions):
         True, description="tell the languages to a model that has tokens for them (mBART, M2M100, NLLB)"
     )
 
+    tokenize: Literal["auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none", "flores101", "flores200"] = (
+        Field("auto", description="the words of BLEU, by sacreBLEU's name; auto: as sacreBLEU by language, else 13a")
+    )
+    lowercase: bool = Field(False, description="BLEU and chrF of lower-cased texts, as sacreBLEU's --lowercase")
+
     @field_validator("template", "decoder_template")
     @classmethod
     def _names_the_source(cls, template: str) -> str:
@@ -69,7 +80,15 @@ class Translation(Task[Given, Translated, Text, Settings]):
     Result = Text
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (BLEU, CHRF, TER)
+    further: ClassVar[tuple[Metric, ...]] = (CHRF_WORDS,)
     call_options: ClassVar[frozenset[str]] = frozenset({"source_lang", "target_lang"})
+
+    def __init__(self, labels: Sequence[str] = (), options: Settings | None = None) -> None:
+        super().__init__(labels, options)
+        chosen = self.options
+        if chosen.lowercase or chosen.tokenize != "auto" or chosen.target_lang:
+            found = scores(chosen.tokenize, chosen.target_lang, lowercase=chosen.lowercase)
+            self.metrics = found  # type: ignore[misc]  # a class variable for all who set no such option
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
@@ -100,10 +119,10 @@ class Translation(Task[Given, Translated, Text, Settings]):
         return Prompt(filled, chat=self.options.chat, languages=languages if told else None)
 
     def gold(self, example: Translated, objective: Objective) -> str:
-        """The translation. An empty one would teach silence."""
-        if not (example.target or "").strip():
-            raise DataError("`target` is missing or empty")
-        return example.target or ""
+        """The first translation. An empty one would teach silence."""
+        if not example.references or not all(text.strip() for text in example.references):
+            raise DataError("`target` (or `targets`, a list) is missing or empty")
+        return example.references[0]
 
     def result(self, answer: Answer, given: Given) -> Text:
         """The translation; that of all pieces in their order."""
@@ -117,11 +136,11 @@ class Translation(Task[Given, Translated, Text, Settings]):
 
     def plain(self, result: Text, example: Translated) -> tuple[str, list[str]]:
         """The text, and all that are right."""
-        return result.text, [example.target or ""]
+        return result.text, list(example.references)
 
     def details(self, results: Sequence[Text], examples: Sequence[Translated]) -> Iterable[Detail]:
         """Lengths, and the translations least like the right ones."""
-        return written(CHRF, results, examples, lambda e: str(e.source), lambda e: (e.target or "",))
+        return written(CHRF, results, examples, lambda e: str(e.source), references)
 
     @classmethod
     def samples(cls) -> Sequence[Translated]:

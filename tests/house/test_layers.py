@@ -16,7 +16,7 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # for all that is in it.
 LAYERS = (
     "ahead errors files launching upstream tokens vocabulary",
-    "task details results events metrics hookspecs",
+    "task details results events metrics metrics_text hookspecs",
     "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
@@ -59,7 +59,18 @@ DOORS = {
 }
 
 # What a plugin sees of nlpipe: the contract, and no file, device, batch or recipe.
-CONTRACT = {"errors", "task", "details", "results", "events", "metrics", "metrics_evaluate", "hookspecs", "objectives"}
+CONTRACT = {
+    "errors",
+    "task",
+    "details",
+    "results",
+    "events",
+    "metrics",
+    "metrics_evaluate",
+    "metrics_text",
+    "hookspecs",
+    "objectives",
+}
 
 # Packages that cost seconds; the modules that are loaded on every start import them late or not at all.
 HEAVY = {"torch", "transformers", "pandas", "peft", "datasets", "evaluate", "accelerate", "sklearn"}
