@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from nlpipe.errors import DataError, NlpipeError, RecipeError
+from nlpipe.errors import DataError, NlpipeError, RecipeError, UnsupportedError
 
 app = typer.Typer(
     name="nlpipe",
@@ -280,26 +280,36 @@ def evaluate(
 @app.command()
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="BASE OTHER...", help="Folders that `run` or `evaluate --output` wrote.")
+        list[Path],
+        typer.Argument(
+            metavar="BASE OTHER...", help="Folders that `run` (also with several seeds) or `evaluate --output` wrote."
+        ),
     ],
     resamples: Annotated[int, typer.Option(min=100, help="Resamples behind intervals and p-values.")] = 1000,
+    test: Annotated[
+        str, typer.Option(help="Of single runs: bootstrap, randomisation, or auto, which takes McNemar where it can.")
+    ] = "auto",
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page to look at.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say whether runs really differ, on the same rows."""
-    from nlpipe import comparing, evaluation, measured, tables
-    from nlpipe.errors import UnsupportedError
+    from nlpipe import comparing, evaluation, measured, reporting, tables
 
+    tested = comparing.chosen(test)
     if len(runs) < 2:
         raise UnsupportedError("one run alone cannot be compared: name two folders or more, the base first")
-    base, *others = [measured.read(path) for path in runs]
-    kind = _plugins().task(base.task)
-    metrics = {name: metric for name in base.signatures if (metric := evaluation.metric(kind, name)) is not None}
-    found = comparing.compare(base, others, metrics, resamples=resamples)
+    base, *others = [measured.read_group(path) for path in runs]
+    kind = _plugins().task(base.first.task)
+    names = base.first.signatures
+    metrics = {name: metric for name in names if (metric := evaluation.metric(kind, name)) is not None}
+    found = comparing.compare(base, others, metrics, resamples=resamples, test=tested)
+    if html:
+        _say(f"written: {reporting.comparison(html, found)}")
     if as_json:
         typer.echo(json.dumps([comparison.to_dict() for comparison in found]))
-    else:
+    elif not html:
         for comparison in found:
-            tables.show(tables.comparison(comparison))
+            tables.show(tables.comparison(comparison, several=len(found) > 1))
 
 
 @app.command()

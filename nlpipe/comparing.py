@@ -1,34 +1,60 @@
-"""Whether one system is better than another on the same rows, or only seems so. No model, no data, no file."""
+"""Whether one system is better than another on the same rows, or only seems so. No model, no data, no file.
+
+Of two single runs the rows alone decide (`nlpipe.significance` has the tests). Where a recipe was run with several
+seeds, what is compared is the mean over its runs, and the seeds' scatter counts beside the rows': another seed gives
+another model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
 from nlpipe.batching import rng
-from nlpipe.errors import DataError
+from nlpipe.errors import DataError, UnsupportedError, suggest
+from nlpipe.significance import (
+    bootstrap_p,
+    effect,
+    holm,
+    mcnemar,
+    of_rows,
+    over_seeds,
+    randomisation_p,
+    resampled,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nlpipe.measured import Measured
+    from nlpipe.measured import Group
     from nlpipe.metrics import Metric
 
-
 ALPHA = 0.05  # a difference is called real where chance gives one as large less often than this
+
+Chosen = Literal["auto", "bootstrap", "randomisation"]
+Verdict = Literal["better", "worse", "not distinguishable"]
+
+
+def chosen(test: str) -> Chosen:
+    """The name of a test. Raises UnsupportedError where there is none of that name."""
+    if test not in get_args(Chosen):
+        raise UnsupportedError(f"unknown test {test!r}; {suggest(test, get_args(Chosen))}")
+    return cast(Chosen, test)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One score of `other` against that of `base`.
+    """One score of `other` against that of `base`; of several seeds each is the mean over its runs.
 
     `difference` is other - base, and `low` to `high` its 95 % interval. `p` is two-sided: how often chance alone gives
-    a difference as large. `test` names how `p` was found; `effect` is the mean of the rows' differences over
-    their standard deviation (Cohen's d for pairs), None where the score is no mean over rows. `verdict` says which is
-    better by the metric's direction, as far as the rows can tell.
+    a difference as large; `p_adjusted` allows for as many comparisons with one base as were made at once (Holm 1979).
+    `test` names how `p` was found; `effect` is the mean of the rows' differences over their standard deviation (Cohen's
+    d for pairs), None where the score is no mean over rows; of several seeds the difference over the runs' standard
+    deviation. `verdict` says which is better by the metric's direction, as far as the data can tell. The
+    deviations are those over seeds (of a sample: n - 1), None for a single run.
     """
 
     score: str
@@ -38,20 +64,24 @@ class Difference:
     low: float
     high: float
     p: float
-    test: Literal["paired bootstrap", "McNemar"]
+    test: Literal["paired bootstrap", "approximate randomisation", "McNemar", "seeds and rows"]
     effect: float | None
-    verdict: Literal["better", "worse", "not distinguishable"]
+    verdict: Verdict
+    p_adjusted: float
+    base_deviation: float | None = None
+    other_deviation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`other` against `base` on the same `n` rows, a Difference per score."""
+    """`other` against `base` on the same `n` rows, a Difference per score; `runs` are the numbers of their seeds."""
 
     task: str
     n: int
     base: str
     other: str
     differences: tuple[Difference, ...]
+    runs: tuple[int, int] = (1, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -59,42 +89,72 @@ class Comparison:
 
 
 def compare(
-    base: Measured,
-    others: Sequence[Measured],
+    base: Group,
+    others: Sequence[Group],
     metrics: Mapping[str, Metric],
     *,
     resamples: int = 1000,
+    test: Chosen = "auto",
     seed: int = 13,
 ) -> list[Comparison]:
     """Each of `others` against `base`, by every metric that both have with one signature.
 
-    Raises DataError where the measurements are of different tasks or rows, or have no score in common.
+    The verdict goes by the adjusted p: of many others one seems to differ by chance. Raises DataError where the
+    measurements are of different tasks or rows, or have no score in common.
     """
-    return [_compared(base, other, metrics, resamples, seed) for other in others]
+    found = [_compared(base, other, metrics, resamples, test, seed) for other in others]
+    ps: dict[str, list[float]] = {}
+    for comparison in found:
+        for one in comparison.differences:
+            ps.setdefault(one.score, []).append(one.p)
+    adjusted = {score: iter(holm(values)) for score, values in ps.items()}
+    return [
+        replace(c, differences=tuple(_judged(one, next(adjusted[one.score]), metrics) for one in c.differences))
+        for c in found
+    ]
 
 
-def _compared(base: Measured, other: Measured, metrics: Mapping[str, Metric], resamples: int, seed: int) -> Comparison:
-    if base.task != other.task:
-        raise DataError(f"{base.name} is of {base.task} and {other.name} of {other.task}: they have no score in common")
-    if base.data != other.data:
+def _judged(one: Difference, p: float, metrics: Mapping[str, Metric]) -> Difference:
+    return replace(one, p_adjusted=p, verdict=_verdict(metrics[one.score], one.difference, p))
+
+
+def _verdict(metric: Metric, difference: float, p: float) -> Verdict:
+    gain = difference if metric.direction == "maximize" else -difference
+    return "not distinguishable" if not p < ALPHA else "better" if gain > 0 else "worse"
+
+
+def _compared(
+    base: Group, other: Group, metrics: Mapping[str, Metric], resamples: int, test: Chosen, seed: int
+) -> Comparison:
+    one, two = base.first, other.first
+    if one.task != two.task:
+        raise DataError(f"{base.name} is of {one.task} and {other.name} of {two.task}: they have no score in common")
+    if one.data != two.data:
         raise DataError(
-            f"{base.name} ({base.n:,} rows of {base.split}) and {other.name} ({other.n:,} rows of {other.split}) were "
+            f"{base.name} ({one.n:,} rows of {one.split}) and {other.name} ({two.n:,} rows of {two.split}) were "
             "measured on different rows; measure both on the same file: nlpipe evaluate MODEL --data FILE --output DIR"
         )
-    shared = [name for name, signature in base.signatures.items() if other.signatures.get(name) == signature]
+    shared = [name for name, signature in one.signatures.items() if two.signatures.get(name) == signature]
     known = [
-        name for name in shared if name in metrics and _owner(metrics[name].signature) == _owner(base.signatures[name])
+        name for name in shared if name in metrics and _owner(metrics[name].signature) == _owner(one.signatures[name])
     ]
     if not known:
         raise DataError(
-            f"{base.name} and {other.name} have no score of one signature: {_signatures(base)} against "
-            f"{_signatures(other)}. Measure both anew with this version"
+            f"{base.name} and {other.name} have no score of one signature: {', '.join(one.signatures.values())} "
+            f"against {', '.join(two.signatures.values())}. Measure both anew with this version"
         )
     found = tuple(
-        difference(metrics[name], base.statistics[name], other.statistics[name], resamples=resamples, seed=seed)
+        difference(
+            metrics[name],
+            [run.statistics[name] for run in base.runs],
+            [run.statistics[name] for run in other.runs],
+            resamples=resamples,
+            test=test,
+            seed=seed,
+        )
         for name in known
     )
-    return Comparison(base.task, base.n, base.name, other.name, found)
+    return Comparison(one.task, one.n, base.name, other.name, found, (len(base.runs), len(other.runs)))
 
 
 def _owner(signature: str) -> str:
@@ -102,72 +162,60 @@ def _owner(signature: str) -> str:
     return signature.rpartition("|")[2]
 
 
-def _signatures(measured: Measured) -> str:
-    return ", ".join(measured.signatures.values())
-
-
 def difference(
-    metric: Metric, base: NDArray[Any], other: NDArray[Any], *, resamples: int = 1000, seed: int = 13
+    metric: Metric,
+    base: Sequence[NDArray[Any]],
+    other: Sequence[NDArray[Any]],
+    *,
+    resamples: int = 1000,
+    test: Chosen = "auto",
+    seed: int = 13,
 ) -> Difference:
-    """Two systems by one metric, from their statistics of the same rows.
+    """Two systems by one metric, from each of their runs' statistics of the same rows.
 
-    Where every row is right or wrong by itself and the score is their share, by McNemar's exact test (McNemar 1947;
-    Dietterich 1998); else by the paired bootstrap (Efron and Tibshirani 1993, section 16.4; Koehn 2004 for BLEU),
-    with one added to the counts, so that p is never 0 (Davison and Hinkley 1997, section 4.2).
+    Where both ran once, by `test`; `auto` is McNemar's exact test where every row is right or wrong by itself and the
+    score is their share, else the paired bootstrap. Where either ran with several seeds, by seeds and rows.
     """
-    one, two = float(metric.value(base)), float(metric.value(other))
-    drawn = _resampled(metric, base, other, resamples, seed)
-    low, high = (float(bound) for bound in np.nanquantile(drawn, [0.025, 0.975]))
-    pairs = _row_values(metric, base, other)
-    binary = pairs is not None and bool(np.isin(pairs, (0.0, 1.0)).all())
-    p = mcnemar(*pairs) if binary and pairs is not None else _bootstrap_p(drawn)
-    gain = two - one if metric.direction == "maximize" else one - two
+    draw = rng(seed, "compare")
+    drawn = resampled(metric, (*base, *other), resamples, draw)
+    if len(base) > 1 or len(other) > 1:
+        return _of_many(metric, base, other, drawn)
+    one, two = float(metric.value(base[0])), float(metric.value(other[0]))
+    gaps = drawn[:, 1] - drawn[:, 0]
+    low, high = (float(bound) for bound in np.nanquantile(gaps, [0.025, 0.975]))
+    pairs = of_rows(metric, base[0], other[0])
+    used: Literal["paired bootstrap", "approximate randomisation", "McNemar"]
+    if test == "randomisation":
+        used, p = "approximate randomisation", randomisation_p(metric, base[0], other[0], resamples, draw)
+    elif test == "auto" and pairs is not None and np.isin(pairs, (0.0, 1.0)).all():
+        used, p = "McNemar", mcnemar(*pairs)
+    else:
+        used, p = "paired bootstrap", bootstrap_p(gaps)
+    size = None if pairs is None else effect(*pairs)
     return Difference(
-        score=metric.name,
-        base=one,
-        other=two,
-        difference=two - one,
-        low=low,
-        high=high,
-        p=p,
-        test="McNemar" if binary else "paired bootstrap",
-        effect=None if pairs is None else _effect(*pairs),
-        verdict="not distinguishable" if not p < ALPHA else "better" if gain > 0 else "worse",
+        metric.name, one, two, two - one, low, high, p, used, size, _verdict(metric, two - one, p), p_adjusted=p
     )
 
 
-def _resampled(metric: Metric, base: NDArray[Any], other: NDArray[Any], resamples: int, seed: int) -> NDArray[Any]:
-    """Differences of the two scores on the same resampled rows, [resamples]."""
-    draw, n = rng(seed, "compare"), len(base)
-    found = np.empty(resamples)
-    for at in range(resamples):
-        chosen = draw.integers(0, n, n)
-        found[at] = metric.value(other[chosen]) - metric.value(base[chosen])
-    return found
-
-
-def _bootstrap_p(drawn: NDArray[Any]) -> float:
-    """How often the resampled difference is not on the side of the most of them, twice."""
-    below, above, of = int((drawn <= 0).sum()), int((drawn >= 0).sum()), len(drawn)
-    return min(1.0, 2 * (1 + min(below, above)) / (1 + of))
-
-
-def mcnemar(base: NDArray[Any], other: NDArray[Any]) -> float:
-    """The exact two-sided p of as unequal a split of the rows that only one of the two has right."""
-    from scipy.stats import binomtest
-
-    won, lost = int((other > base).sum()), int((other < base).sum())
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-
-
-def _row_values(metric: Metric, base: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Each row's own score by both systems, where the score of all is their mean; else None."""
-    one, two = (np.array([metric.value(rows[at : at + 1]) for at in range(len(rows))]) for rows in (base, other))
-    mean = np.isclose(one.mean(), metric.value(base)) and np.isclose(two.mean(), metric.value(other))
-    return (one, two) if mean else None
-
-
-def _effect(base: NDArray[Any], other: NDArray[Any]) -> float | None:
-    gaps = other - base
-    spread = float(gaps.std(ddof=1)) if len(gaps) > 1 else 0.0
-    return float(gaps.mean()) / spread if spread else None
+def _of_many(
+    metric: Metric, base: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]], drawn: NDArray[Any]
+) -> Difference:
+    one, two = (np.array([metric.value(rows) for rows in runs], dtype=float) for runs in (base, other))
+    found = over_seeds(one, two, drawn[:, : len(base)], drawn[:, len(base) :])
+    gap = float(two.mean() - one.mean())
+    deviations = [float(scores.std(ddof=1)) if len(scores) > 1 else None for scores in (one, two)]
+    return Difference(
+        metric.name,
+        float(one.mean()),
+        float(two.mean()),
+        gap,
+        gap - found.reach,
+        gap + found.reach,
+        found.p,
+        "seeds and rows",
+        gap / found.deviation if found.deviation else None,
+        _verdict(metric, gap, found.p),
+        p_adjusted=found.p,
+        base_deviation=deviations[0],
+        other_deviation=deviations[1],
+    )

@@ -63,6 +63,26 @@ class Chart(Detail):
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """A named value and how sure it is; `strong` where it is to be seen first."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals(Detail):
+    """Values with their intervals below one another on a common axis; `guide` is a value to compare them with."""
+
+    x: str
+    items: tuple[Interval, ...]
+    guide: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """A stretch of a text: half-open indices, what it is called, and whether it was answered rightly.
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nlpipe import checkpoint, preparing, running
+from nlpipe import checkpoint, measured, preparing, running
 from nlpipe.errors import NlpipeError, Problem, RecipeError
 from nlpipe.events import Event, TrialFinished, TrialStarted
 from nlpipe.files import atomic_write
@@ -37,7 +37,7 @@ __all__ = ["Outcome", "SeedsReport", "SweepReport", "Trial", "check", "seeds", "
 
 log = logging.getLogger("nlpipe")
 
-SWEEP, SEEDS = "sweep.json", "seeds.json"
+SWEEP = "sweep.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def seeds(
     split = recipe.split
     if recipe.seeds is None or recipe.train is None or split is None:
         raise RecipeError("the recipe has no `seeds`")
-    many = _Many(recipe, Path(recipe.output.dir).expanduser(), SEEDS, registry, offline, listeners)
+    many = _Many(recipe, Path(recipe.output.dir).expanduser(), measured.SEEDS, registry, offline, listeners)
     many.begin(resume)
     runs: dict[int, Mapping[str, float]] = {}
     for at, seed in enumerate(recipe.seeds):
@@ -265,7 +265,7 @@ def seeds(
             update={
                 "seeds": None,
                 "train": recipe.train.model_copy(update={"seed": seed}),
-                "output": recipe.output.model_copy(update={"dir": str(many.folder / f"seed-{seed}")}),
+                "output": recipe.output.model_copy(update={"dir": str(measured.seed_folder(many.folder, seed))}),
             }
         )
         start = time.perf_counter()

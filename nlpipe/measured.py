@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nlpipe.task import Record
 
 METRICS, PREDICTIONS, STATISTICS = "metrics.json", "predictions.jsonl", "statistics.npz"
+SEEDS = "seeds.json"  # in the folder of one recipe's runs with several seeds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +53,19 @@ class Measured:
     def n(self) -> int:
         """How many rows were measured."""
         return len(next(iter(self.statistics.values())))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """What is compared under one name: a single run, or those of one recipe with several seeds, on the same rows."""
+
+    name: str
+    runs: tuple[Measured, ...]
+
+    @property
+    def first(self) -> Measured:
+        """The first run, which says the task, the rows and the signatures of all."""
+        return self.runs[0]
 
 
 def claim(folder: Path) -> None:
@@ -112,6 +126,27 @@ def read(folder: Path, name: str = "") -> Measured:
         raise ArtifactError(f"{folder} has no {STATISTICS}: measure it again to compare it") from error
     except (KeyError, ValueError, OSError, BadZipFile) as error:
         raise ArtifactError(f"the measurement in {folder} cannot be read ({error}): measure it again") from error
+
+
+def read_group(folder: Path) -> Group:
+    """The run in `folder`, or the finished ones of all seeds. Raises ArtifactError where there is none."""
+    if not (folder / SEEDS).is_file():
+        return Group(str(folder), (read(folder),))
+    try:
+        seeds = [run["seed"] for run in json.loads((folder / SEEDS).read_text(encoding="utf-8")).get("runs", ())]
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ArtifactError(f"{folder / SEEDS} cannot be read ({error})") from error
+    if not seeds:
+        raise ArtifactError(f"{folder} has no finished run of any seed yet; go on with it: nlpipe run RECIPE --resume")
+    runs = tuple(read(seed_folder(folder, seed)) for seed in seeds)
+    if len({(run.data, run.task, tuple(run.signatures.items())) for run in runs}) > 1:
+        raise ArtifactError(f"the runs in {folder} were not measured on the same rows by the same scores")
+    return Group(str(folder), runs)
+
+
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Where among the runs of many seeds the one of `seed` is."""
+    return folder / f"seed-{seed}"
 
 
 def slices(folder: Path) -> dict[str, list[Slice]]:

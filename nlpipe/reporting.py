@@ -1,4 +1,4 @@
-"""`report.html` of a measurement: the facts gathered from where they lie, and the page written beside the scores."""
+"""`report.html` of a measurement, and the page of a comparison: facts gathered where they lie, and written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from nlpipe import checking, measured, slices
 from nlpipe.batching import rng
 from nlpipe.checking.views import View, views
 from nlpipe.files import atomic_write
-from nlpipe.report import Report, render
+from nlpipe.report import Report, render, render_comparison
 
 if TYPE_CHECKING:
+    from nlpipe.comparing import Comparison
     from nlpipe.data import Split
     from nlpipe.evaluation import Scores
     from nlpipe.results import Result
@@ -107,6 +108,12 @@ def page(
     )
     atomic_write(folder / PAGE, content)
     return folder / PAGE
+
+
+def comparison(path: Path, found: Sequence[Comparison]) -> Path:
+    """Write the page of a comparison into the file `path`. Raises ArtifactError where the disk refuses."""
+    atomic_write(path, render_comparison(found))
+    return path
 
 
 def _text(path: Path) -> str:

@@ -61,23 +61,30 @@ def seeds(found: SeedsReport) -> Table:
     return table
 
 
-def comparison(found: Comparison) -> Table:
-    """One system against another: what differs, how sure that is, and by which test."""
+def comparison(found: Comparison, *, several: bool = False) -> Table:
+    """One system against another: what differs, how sure that is, and by which test; of `several` the adjusted p."""
     title = f"{found.other} against {found.base}: {found.task}, {found.n:,} rows"
-    table = _table(title, "score", "base", "other", "difference", "95 % interval", "p", "effect", "verdict", "test")
+    if max(found.runs) > 1:
+        title += f"; mean ± deviation over {found.runs[1]} runs against {found.runs[0]}"
+    p = "p (Holm)" if several else "p"
+    table = _table(title, "score", "base", "other", "difference", "95 % interval", p, "effect", "verdict", "test")
     for one in found.differences:
         table.add_row(
             one.score,
-            _shown(one.score, one.base),
-            _shown(one.score, one.other),
+            _mean(one.score, one.base, one.base_deviation),
+            _mean(one.score, one.other, one.other_deviation),
             _shown(one.score, one.difference, sign="+"),
             f"{_shown(one.score, one.low, sign='+')} to {_shown(one.score, one.high, sign='+')}",
-            f"{one.p:.4f}" if one.p >= 0.0001 else f"{one.p:.1e}",
+            f"{one.p_adjusted:.4f}" if one.p_adjusted >= 0.0001 else f"{one.p_adjusted:.1e}",
             "–" if one.effect is None else f"{one.effect:+.2f}",
             one.verdict,
             one.test,
         )
     return table
+
+
+def _mean(name: str, value: float, deviation: float | None) -> str:
+    return _shown(name, value) if deviation is None else f"{_shown(name, value)} ± {_shown(name, deviation)}"
 
 
 def findings(found: Sequence[Finding]) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape
@@ -12,24 +11,7 @@ from typing import Any
 
 import numpy as np
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header><h1>{heading}</h1><p class="model">{model}</p></header>
-{notes}
-<main id="view"></main>
-<script type="application/json" id="data">{data}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
+from nlpipe import pages
 
 HEADINGS = {
     "tokens": "What the text is cut into",
@@ -45,14 +27,14 @@ HEADINGS = {
 def page(what: str, model: str, notes: Iterable[str], picture: Mapping[str, Any]) -> str:
     """The page of a view's picture."""
     heading = HEADINGS[what]
-    return _PAGE.format(
-        title=escape(f"{heading} · {model}"),
-        heading=escape(heading),
-        model=escape(model),
-        notes="".join(f'<p class="note">{escape(note)}</p>' for note in notes),
+    said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    return pages.page(
+        f"{heading} · {model}",
         style=_asset("page.css"),
+        header=f'<h1>{escape(heading)}</h1><p class="quiet">{escape(model)}</p>',
+        main=f'{said}\n<main id="view"></main>',
         script=f"{_asset('page.js')}\n{_asset(what + '.js')}",
-        data=_embedded(picture),
+        data=picture,
     )
 
 
@@ -65,11 +47,6 @@ def packed(values: Any) -> dict[str, Any]:
 def packed_floats(values: Any) -> str:
     """Numbers as little-endian float32 in base64."""
     return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
-
-
-def _embedded(data: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 @cache

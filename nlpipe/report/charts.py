@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from math import floor, isfinite, log10
 
-from nlpipe.details import Chart
+from nlpipe.details import Chart, Interval, Intervals
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 12, 44
@@ -39,6 +39,43 @@ def drawn(chart: Chart) -> str:
     return (
         f'<div class="scroll"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(body)}</svg>'
         f'</div><p class="keys">{key}</p>'
+    )
+
+
+ROW, NAMES, NAMED = 24, 190, 30  # a line's height, the room for names, and the letters that fit into it
+
+
+def forest(detail: Intervals) -> str:
+    """Values with their intervals, one below the other, or a sentence where there is nothing to draw."""
+    there = [one for one in detail.items if all(map(isfinite, (one.value, one.low, one.high)))]
+    if not there:
+        return '<p class="quiet">Nothing to draw.</p>'
+    guide = [] if detail.guide is None else [detail.guide]
+    ticks = _ticks([*guide, *(value for one in there for value in (one.low, one.high))], 4)
+    bottom = TOP + ROW * len(there)
+
+    def x(value: float) -> float:
+        return NAMES + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (WIDTH - RIGHT - NAMES)
+
+    body = [f'<path class="grid" d="M{x(tick):.1f} {TOP}V{bottom}"/>' for tick in ticks]
+    body += [f'<text x="{x(t):.1f}" y="{bottom + 16}" text-anchor="middle">{t:g}</text>' for t in ticks]
+    body += [f'<path class="guide" d="M{x(value):.1f} {TOP}V{bottom}"/>' for value in guide]
+    for at, one in enumerate(there):
+        body.append(_interval(one, TOP + ROW * (at + 0.5), x))
+    body.append(f'<text x="{(NAMES + WIDTH) / 2}" y="{bottom + 34}" text-anchor="middle">{escape(detail.x)}</text>')
+    label = escape(f"{detail.title}: {detail.x}")
+    drawing = f'<svg viewBox="0 0 {WIDTH} {bottom + 40}" role="img" aria-label="{label}">{"".join(body)}</svg>'
+    return f'<div class="scroll">{drawing}</div>'
+
+
+def _interval(one: Interval, y: float, x: Callable[[float], float]) -> str:
+    name = one.name if len(one.name) <= NAMED else f"…{one.name[1 - NAMED :]}"  # of a path its end says most
+    told = escape(f"{one.name}: {one.value:.4g} ({one.low:.4g} to {one.high:.4g})")
+    style = "c1" if one.strong else "c0"
+    return (
+        f'<g><title>{told}</title><text x="{NAMES - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+        f'<path class="line {style}" d="M{x(one.low):.1f} {y:.1f}H{x(one.high):.1f}"/>'
+        f'<circle class="dot {style}" cx="{x(one.value):.1f}" cy="{y:.1f}" r="4"/></g>'
     )
 
 

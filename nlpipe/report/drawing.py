@@ -5,12 +5,20 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from functools import cache
 from html import escape
+from importlib.resources import files
 
-from nlpipe.details import Cell, Chart, Detail, Mark, Matrix, Pair, Pairs, Passage, Passages, Table
-from nlpipe.report.charts import drawn
+from nlpipe.details import Cell, Chart, Detail, Intervals, Mark, Matrix, Pair, Pairs, Passage, Passages, Table
+from nlpipe.report.charts import drawn, forest
 
 LONGEST = 4000  # characters of one text on the page; more is cut, and said
+
+
+@cache
+def style() -> str:
+    """The styles of what is drawn here."""
+    return (files("nlpipe.report") / "assets" / "report.css").read_text(encoding="utf-8")
 
 
 def section(detail: Detail) -> str:
@@ -28,6 +36,8 @@ def _body(detail: Detail) -> str:
             return _matrix(detail)
         case Chart():
             return drawn(detail)
+        case Intervals():
+            return forest(detail)
         case Passages():
             return "".join(_passage(item) for item in detail.items)
         case Pairs():

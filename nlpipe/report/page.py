@@ -5,34 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from nlpipe import pages
 from nlpipe.details import Chart, Detail, Line, Table
-from nlpipe.report.drawing import section, table
+from nlpipe.report.drawing import section, style, table
 
 if TYPE_CHECKING:
     from nlpipe.checking import Finding
     from nlpipe.evaluation import Scores
     from nlpipe.slices import Slice
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header><h1>{title}</h1><p class="quiet">{subtitle}</p><nav>{nav}</nav></header>
-<main>{main}</main>
-</body>
-</html>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +49,16 @@ def render(report: Report) -> str:
     there = {name: body for name, body in parts.items() if body}
     nav = " ".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in there)
     main = "".join(f'<h1 class="part" id="{_anchor(name)}">{escape(name)}</h1>{body}' for name, body in there.items())
-    return _PAGE.format(
-        title=escape(report.title), subtitle=escape(report.subtitle), style=_style(), nav=nav, main=main
+    return pages.page(
+        report.title,
+        style=style(),
+        header=f'<h1>{escape(report.title)}</h1><p class="quiet">{escape(report.subtitle)}</p><nav>{nav}</nav>',
+        main=f"<main>{main}</main>",
     )
 
 
 def _anchor(name: str) -> str:
     return name.lower().replace(" ", "-")
-
-
-@cache
-def _style() -> str:
-    return (files("nlpipe.report") / "assets" / "report.css").read_text(encoding="utf-8")
 
 
 def _scores(report: Report) -> str:

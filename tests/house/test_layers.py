@@ -15,7 +15,7 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # From the lowest layer to the highest. A module may import its own layer and those below it; a package stands
 # for all that is in it.
 LAYERS = (
-    "ahead errors files launching upstream tokens vocabulary",
+    "ahead errors files launching pages upstream tokens vocabulary",
     "task details results events metrics metrics_text hookspecs",
     "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
@@ -24,7 +24,7 @@ LAYERS = (
     "adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization "
     "scratch sentence_files",
     "loading pipelines",
-    "slices measured report",
+    "significance slices measured report",
     "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
     "tracking event_log inspect",
     "checking",
