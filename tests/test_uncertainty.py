@@ -19,7 +19,7 @@ from nlpipe.plugins import Plugins
 PLUGINS = Plugins.discover()
 # No means: of no match at all BLEU makes a little one, which is less the more rows there are; what is said twice is not
 # distinct.
-NO_MEANS = {"bleu", "distinct-1", "distinct-2"}
+NO_MEANS = {"bleu", *(f"distinct-{size}" for size in (1, 2, 3))}
 
 
 def metric(value: Any) -> Metric:
