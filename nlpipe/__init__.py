@@ -86,8 +86,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "inspect":  # a package of its own, so that `nlpipe.inspect.tokens` needs no further import
-        return importlib.import_module("nlpipe.inspect")
+    if name in ("compat", "inspect"):  # packages of their own, so that `nlpipe.inspect.tokens` needs no further import
+        return importlib.import_module(f"nlpipe.{name}")
     if name not in _LATE:
         raise AttributeError(f"module 'nlpipe' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"nlpipe.{_LATE[name]}"), name)

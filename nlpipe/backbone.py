@@ -94,9 +94,12 @@ class Backbone:
         return sum(p.numel() for p in self.model.parameters())
 
 
-def locate(name: str, *, revision: str = "main", offline: bool = False, weights: bool = True) -> Location:
+def locate(
+    name: str, *, revision: str = "main", offline: bool = False, weights: bool = True, token: str | None = None
+) -> Location:
     """Find a model's folder, or with `weights` False one that has a tokenizer. Paths and packages need no network.
 
+    `token` is the Hub's, in place of the one that the environment has.
     Raises ArtifactError with what to do instead where there is none.
     """
     if name.startswith("package:"):
@@ -110,7 +113,7 @@ def locate(name: str, *, revision: str = "main", offline: bool = False, weights:
         near = nearest(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else None
         hint = f"; did you mean {path.parent / near}?" if near else ""
         raise ArtifactError(f"there is no model folder {name}{hint}")
-    return _from_hub(name, revision, offline=offline, weights=weights)
+    return _from_hub(name, revision, offline=offline, weights=weights, token=token)
 
 
 def _in_package(path: str) -> Path:
@@ -127,7 +130,7 @@ def _in_package(path: str) -> Path:
     raise ArtifactError(f"the package {package} has no folder {inner!r}")
 
 
-def _from_hub(name: str, revision: str, *, offline: bool, weights: bool) -> Location:
+def _from_hub(name: str, revision: str, *, offline: bool, weights: bool, token: str | None) -> Location:
     """The cache first, then the network, with one line saying so."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
@@ -140,7 +143,8 @@ def _from_hub(name: str, revision: str, *, offline: bool, weights: bool) -> Loca
 
     def snapshot(*, local: bool) -> Path:
         wanted = _WANTED if weights else [pattern for pattern in _WANTED if pattern != "*.safetensors"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=local))
+        found = snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=local, token=token)
+        return Path(found)
 
     try:
         folder = snapshot(local=True)
@@ -183,20 +187,24 @@ def family_of(config: Any) -> Family:
 
 def tokenizers(location: Location, config: Any) -> Tokenizers:
     """The tokenizer of what the model reads; what it writes has the same one unless its folder says otherwise."""
-    reads = reading(config)
-    source = upstream.read_tokenizer(location.folder, reads.vocab_size)
-    # BERT-like models alone have segments; their config says so, their tokenizers not reliably.
-    wrapped = Tokenizer(source, segments=getattr(reads, "type_vocab_size", 0) > 1)
-    target = wrapped
+    source = upstream.read_tokenizer(location.folder, reading(config).vocab_size)
+    target = None
     if (location.folder / TARGET).is_dir():
         written = getattr(config, "decoder", config)
         target = Tokenizer(upstream.read_tokenizer(location.folder / TARGET, written.vocab_size), segments=False)
-    elif hasattr(source, "spm_target"):  # Marian's: two halves in one
-        target = Tokenizer(source, segments=False, writes=True)
-    start = upstream.decoder_start(location.folder, config)
-    if len(start) == 1 and target.begins and config.model_type != "encoder-decoder":
-        start = (*start, *target.single.prefix[:1])
-    return Tokenizers(wrapped, target, start)
+    return wrapped(source, config, upstream.decoder_start(location.folder, config), target)
+
+
+def wrapped(source: Any, config: Any, start: tuple[int, ...], target: Tokenizer | None = None) -> Tokenizers:
+    """A tokenizer of transformers as the model of a config reads with it, and writes unless `target` does."""
+    # BERT-like models alone have segments; their config says so, their tokenizers not reliably.
+    reads = Tokenizer(source, segments=getattr(reading(config), "type_vocab_size", 0) > 1)
+    writes = target or reads
+    if target is None and hasattr(source, "spm_target"):  # Marian's: two halves in one
+        writes = Tokenizer(source, segments=False, writes=True)
+    if len(start) == 1 and writes.begins and config.model_type != "encoder-decoder":
+        start = (*start, *writes.single.prefix[:1])
+    return Tokenizers(reads, writes, start)
 
 
 def save_tokenizers(tok: Tokenizers, folder: Path) -> None:

@@ -91,6 +91,32 @@ class Tokenizer:
         ids = self.upstream(**given, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
         return Pieces(list(ids), None)
 
+    def encode_with_words(self, text: str) -> tuple[Pieces, list[int | None] | None]:
+        """The text's pieces, and for each the number of what the tokenizer parts as a word; None where it cannot tell.
+
+        Words of a tokenizer differ from one to the next: `objectives.words` has words that do not.
+        """
+        pieces = self.encode(text)
+        if self._backend is None:
+            return pieces, None
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return pieces, list(encoding.word_ids) if len(encoding.ids) == len(pieces.ids) else None
+
+    def encode_words(self, words: Sequence[str], starts: Sequence[int]) -> Pieces:
+        """The pieces of words that stand at `starts` in their text, each word by itself as the tokenizer does it.
+
+        Raises UnsupportedError where it tells no characters.
+        """
+        if self._backend is None:
+            raise UnsupportedError("this model's tokenizer cannot tell where its tokens lie: give it texts, not words")
+        encoding = self._backend.encode(list(words), is_pretokenized=True, add_special_tokens=False)
+        numbers = encoding.word_ids
+        offsets = [
+            (start + starts[number or 0], end + starts[number or 0])
+            for number, (start, end) in zip(numbers, encoding.offsets, strict=True)
+        ]
+        return Pieces(encoding.ids, offsets)
+
     def harmless(self, text: str) -> str:
         """The text with the names of special tokens broken by a look-alike of the same length."""
         return text if self._literals is None else self._literals.sub(lambda m: "‹" + m[0][1:], text)

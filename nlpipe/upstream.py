@@ -370,6 +370,24 @@ def default_beams(model: Any) -> int:
     return int(model.generation_config.num_beams or 1)
 
 
+def own_generation(model: Any, task: str) -> dict[str, Any]:
+    """What a model's files say of how it writes: generation_config.json, and over it its config's settings for a task.
+
+    Without token ids but for the end that is forced on what is cut: how answers begin and end is `decoder_start`'s and
+    `end_tokens`'.
+    """
+    found = dict(model.generation_config.to_diff_dict())
+    found |= (getattr(model.config, "task_specific_params", None) or {}).get(task) or {}
+    ids = {name for name in found if name.endswith("token_id")} - {"forced_eos_token_id"}
+    return {name: value for name, value in found.items() if name not in ids and not name.startswith("_")}
+
+
+def bare(model: Any) -> Any:
+    """A loaded model without its head; of an encoder-decoder its encoder."""
+    base = model.base_model
+    return base.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else base
+
+
 def warpers(config: Any) -> list[Any]:
     """The processors of sampling, in transformers' order: it adds them only where it draws tokens itself."""
     from transformers.generation import logits_process as theirs
@@ -411,14 +429,19 @@ def generate(
             holder.generation_config = settings
 
 
-def decoder_start(folder: Path, config: Any) -> tuple[int, ...]:
-    """What a pair's decoder reads first: its start token, and the token that all answers begin with if there is one."""
+def decoder_start(folder: Path | None, config: Any, model: Any = None) -> tuple[int, ...]:
+    """What a pair's decoder reads first: its start token, and the token that all answers begin with if there is one.
+
+    As the folder's settings of generation say, or those of a loaded model without a folder.
+    """
     from transformers import GenerationConfig
 
     if not getattr(config, "is_encoder_decoder", False):
         return ()
     stated = [config, getattr(config, "decoder", None)]
-    if (folder / "generation_config.json").is_file():
+    if folder is None:
+        stated.insert(0, getattr(model, "generation_config", None))
+    elif (folder / "generation_config.json").is_file():
         stated.insert(0, GenerationConfig.from_pretrained(folder))
 
     def first(name: str) -> int | None:
