@@ -24,7 +24,7 @@ LAYERS = (
     "adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization "
     "scratch sentence_files",
     "loading pipelines",
-    "significance slices measured report",
+    "languages significance slices slice_search measured report",
     "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
     "tracking event_log inspect",
     "checking",
@@ -53,6 +53,7 @@ DOORS = {
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
     "accelerate": {"train": "one loop, one user", "tracking": "its trackers, which know no loop"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
+    "py3langid": {"languages": "an extra, and one model file"},
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
     "pluggy": {"hookspecs": "the markers", "plugins": "the manager"},
     "typer": {"cli": "commands are nobody else's business"},
