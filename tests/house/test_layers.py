@@ -21,12 +21,12 @@ LAYERS = (
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "answering artifact data hub parsers readers shares writers adapter adapter_prompts adapter_targets "
-    "adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization "
+    "adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization "
     "scratch sentence_files",
     "loading pipelines",
     "languages significance slices slice_search measured report",
-    "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
-    "tracking event_log inspect",
+    "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
+    "progress tracking event_log inspect",
     "checking",
     "launchers many running scaffold reporting data_check doctor grid predicting predictions tables",
     "plugin_check testing smoke",
@@ -51,7 +51,7 @@ DOORS = {
         "metrics_evaluate": "a metric of evaluate declares its features with it",
     },
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
-    "accelerate": {"train": "one loop, one user", "tracking": "its trackers, which know no loop"},
+    "accelerate": {"spreading": "one loop, one user", "tracking": "its trackers, which know no loop"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
     "py3langid": {"languages": "an extra, and one model file"},
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
