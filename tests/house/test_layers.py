@@ -21,8 +21,8 @@ LAYERS = (
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "answering artifact data hub parsers readers shares writers adapter adapter_prompts adapter_targets "
-    "adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization "
-    "scratch sentence_files",
+    "adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir memory "
+    "optimization scratch sentence_files",
     "loading pipelines",
     "languages significance slices slice_search measured report",
     "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
