@@ -1,88 +1,29 @@
-"""A model folder and its Card: all that a pipeline needs to know, written and read in one place.
-
-Names and numbers only: no Python path, no pickle. Knows no task; a Card names one.
-"""
+"""A model folder with its weights, written and read in one place. Knows no task; its Card names one."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from nlpipe import adapter, backbone, sentence_files, upstream
 from nlpipe.backbone import Backbone, Location
+from nlpipe.card import CARD, Card, is_artifact, read_card
 from nlpipe.errors import ArtifactError, UnsupportedError, suggest
 from nlpipe.files import atomic_folder, atomic_write
-from nlpipe.objectives.base import Objective, Window
+from nlpipe.objectives.base import Objective
 from nlpipe.task import Family
 from nlpipe.tokens import Tokenizers
 
-CARD = "nlpipe.json"
 ADAPTER = "adapter"
-FORMAT = 1
-
-Quantize = Literal["4bit", "8bit"]
 
 log = logging.getLogger("nlpipe")
-
-
-class Origin(BaseModel):
-    """Something this model was made from: a backbone, or the plugin of its task."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    version: str | None = None  # of a plugin's distribution
-    revision: str | None = None  # the commit on the Hub
-    sha256: str | None = None  # over config and weights
-
-
-class Card(BaseModel):
-    """The typed content of `nlpipe.json`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: int = FORMAT
-    task: str
-    options: dict[str, Any] = {}
-    labels: tuple[str, ...] = ()
-    family: Family
-    objective: str
-    head: Literal["transformers", "nlpipe"] = "transformers"
-    weights: Literal["merged", "adapter"] = "merged"
-    quantize: Quantize | None = None  # how the base's weights are kept, which stand beside the adapter
-    attention: Literal["auto", "opened", "causal"] = "auto"
-    window: Window
-    generation: dict[str, Any] = {}  # how text is written: a recipe's `generation:`
-    settings: dict[str, Any] = {}  # what the objective decided of itself (Objective.recorded)
-    plugin: Origin
-    backbone: Origin
-    versions: dict[str, str] = {}
-    scores: dict[str, float] = {}
-    signatures: dict[str, str] = {}
-
-    def to_json(self) -> str:
-        """The file's text."""
-        return json.dumps(self.model_dump(mode="json") | {"window": asdict(self.window)}, indent=2, ensure_ascii=False)
-
-
-def versions() -> dict[str, str]:
-    """The installed versions that decide what a model answers."""
-    found = {}
-    for name in ("nlpipe", "torch", "transformers", "tokenizers", "peft"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def save(folder: Path, card: Card, model: nn.Module, tok: Tokenizers, *, base: Location, readme: str = "") -> None:
@@ -151,36 +92,6 @@ def rewrite_card(folder: Path, card: Card, readme: str) -> None:
     """Replace the Card and the model card of a complete folder, once scores are known."""
     atomic_write(folder / CARD, card.to_json())
     atomic_write(folder / "README.md", readme)
-
-
-def is_artifact(folder: Path) -> bool:
-    """Whether the folder is one of nlpipe's."""
-    return (folder / CARD).is_file()
-
-
-def read_card(folder: Path) -> Card:
-    """The Card of a model folder. Raises ArtifactError with what to do where there is none that can be read."""
-    file = folder / CARD
-    if not folder.is_dir():
-        raise ArtifactError(f"there is no model folder {folder}")
-    if not file.is_file():
-        if is_artifact(folder / "model"):
-            raise ArtifactError(f"{folder} is a run's folder; the model is in {folder / 'model'}")
-        raise ArtifactError(
-            f"{folder} has no {CARD}: nlpipe did not write it. "
-            f"For a plain transformers model: nlpipe.pipeline(task, model={str(folder)!r})"
-        )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        written = content["format"]
-        if written > FORMAT:
-            raise ArtifactError(
-                f"{file} has format {written}, this nlpipe reads up to {FORMAT}: update nlpipe "
-                f"(it was written by {content.get('versions', {}).get('nlpipe', 'a newer one')})"
-            )
-        return Card.model_validate(content)
-    except (OSError, ValueError, TypeError, KeyError, ValidationError) as error:
-        raise ArtifactError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
 
 
 def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, offline: bool) -> Backbone:

@@ -5,7 +5,6 @@ Knows architectures, never tasks.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 import os
@@ -19,7 +18,7 @@ from torch import nn
 
 from nlpipe import bare, pairs, tensors, upstream
 from nlpipe.errors import ArtifactError, UnsupportedError, nearest
-from nlpipe.files import sha256
+from nlpipe.files import fingerprint
 from nlpipe.objectives.base import Objective
 from nlpipe.task import Family
 from nlpipe.tokens import Tokenizer, Tokenizers
@@ -62,11 +61,7 @@ class Location:
     @property
     def sha256(self) -> str:
         """One digest over the config and all weights: the identity of a base model."""
-        files = sorted([*self.folder.glob("*.safetensors"), self.folder / "config.json"])
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(f"{file.name}:{sha256(file)}\n".encode())
-        return digest.hexdigest()
+        return fingerprint(self.folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
-    from nlpipe.artifact import Card
+    from nlpipe.card import Card
     from nlpipe.evaluation import Scores
     from nlpipe.recipe import Recipe
 

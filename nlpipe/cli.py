@@ -43,6 +43,10 @@ Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", metavar="OURS=THEIRS", help="What the file calls a field of the task."),
 ]
+Backend = Annotated[
+    str,
+    typer.Option("--backend", help="auto (the model's newest export, else torch), torch, onnx, openvino, ctranslate2."),
+]
 TaskName = Annotated[str | None, typer.Option("--task", help="The task, for a model that nlpipe did not write.")]
 Model = Annotated[str, typer.Argument(help="A model folder, a Hub name, or package:NAME/PATH.")]
 
@@ -234,6 +238,7 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Keep scores and answers here, for `nlpipe compare`.")
     ] = None,
+    backend: Backend = "auto",
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -250,7 +255,7 @@ def evaluate(
             raise DataError(f"--{lost[0]} goes with --predictions; a model has what it was trained with")
         from nlpipe.running import evaluate_model
 
-        pipe = _pipeline(str(model), task, offline)
+        pipe = _pipeline(str(model), task, offline, backend)
         scores = evaluate_model(pipe, source, ours, metrics=metric or (), bootstrap=bootstrap, output=output)
     else:
         if task is None:
@@ -323,6 +328,7 @@ def predict(
     output_format: Annotated[
         str | None, typer.Option(help="The output's format, where its name does not tell.")
     ] = None,
+    backend: Backend = "auto",
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
@@ -337,11 +343,63 @@ def predict(
         from nlpipe.readers import check_file
 
         check_file(source)
-    pipe = _pipeline(model, task, offline)
+    pipe = _pipeline(model, task, offline, backend)
     done = answer(pipe, source, target, columns=pairs, source_format=input_format, target_format=output_format)
     if not quiet:
         cut = f"; {done.truncated:,} were longer than the model reads and cut, as asked" if done.truncated else ""
         _say(f"{done.rows:,} rows answered{cut}")
+
+
+@app.command()
+def export(
+    model: Model,
+    to: Annotated[str, typer.Option("--to", metavar="BACKEND", help="onnx, openvino or ctranslate2.")],
+    quantize: Annotated[
+        str | None, typer.Option(metavar="int8", help="Keep layers in 8 bits, calibrated on the rows of --data.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="FILE", help="Rows to verify it on, labelled if you have labels.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="A new folder; without, the model's own.")
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="What share of the score (without labels: of answers) may be lost.")
+    ] = 0.01,
+    task: TaskName = None,
+    columns: Columns = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a model in a faster back end's form, once it answers as PyTorch does.
+
+    `nlpipe.load`, `predict` and `evaluate` then take that form by themselves, without PyTorch.
+    """
+    from nlpipe import tables
+    from nlpipe.exporting import export as write
+
+    with ERRORS.status("loading the libraries") as status:
+        status.stop() if quiet else status.start()
+        report = write(
+            model,
+            to,
+            quantize=quantize,  # type: ignore[arg-type]  # it says itself what there is
+            data=data,
+            columns=_pairs(columns, "--columns"),
+            output=output,
+            task=task,
+            max_loss=max_loss,
+            offline=offline,
+            plugins=_plugins(),
+            watch=status.update,
+        )
+    if as_json:
+        typer.echo(json.dumps(report.to_dict()))
+        return
+    tables.show(tables.exported(report))
+    if not quiet:
+        _say(f'written to {report.folder}   in Python: nlpipe.load("{output or model}")')
 
 
 @app.command()
@@ -570,14 +628,14 @@ def _plugins() -> Any:
     return Plugins.discover(blocked=_blocked, strict=_strict)
 
 
-def _pipeline(model: str, task: str | None, offline: bool) -> Any:
+def _pipeline(model: str, task: str | None, offline: bool, backend: Any = "auto") -> Any:
     """A model of ours by its folder, anyone's with the task's name."""
     from nlpipe import loading
 
     plugins = _plugins()
     if task is None:
-        return loading.load(model, offline=offline, plugins=plugins)
-    return loading.pipeline(task, model=model, offline=offline, plugins=plugins)
+        return loading.load(model, backend=backend, offline=offline, plugins=plugins)
+    return loading.pipeline(task, model=model, backend=backend, offline=offline, plugins=plugins)
 
 
 def _pairs(given: list[str] | None, option: str, form: str = "OURS=THEIRS, such as text=review") -> dict[str, str]:

@@ -33,6 +33,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def fingerprint(folder: Path, config: str = "config.json") -> str:
+    """One digest over a folder's weights and its config: the identity of a model."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), folder / config]):
+        digest.update(f"{file.name}:{sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
 def atomic_write(path: Path, data: bytes | str) -> None:
     """Put `data` (a str as UTF-8) at `path`, making its folders and replacing a file that stands there.
 

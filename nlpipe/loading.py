@@ -1,4 +1,7 @@
-"""From a folder, a package or a name on the Hub to a Pipeline: `load` for our models, `pipeline` for anyone's."""
+"""From a folder, a package or a name on the Hub to a Pipeline: `load` for our models, `pipeline` for anyone's.
+
+Torch is imported where a model needs it: one in another back end's form does not.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from nlpipe import artifact, backbone
-from nlpipe.artifact import Card, Origin
+from nlpipe import exported
+from nlpipe.card import Card, Origin, is_artifact, read_card
 from nlpipe.errors import ArtifactError, UnsupportedError
 from nlpipe.generation import Generation
 from nlpipe.objectives.base import Window
 from nlpipe.pipelines import Pipeline, asked_as
 from nlpipe.plugins import Plugins
-from nlpipe.runners.torch import TorchRunner
 
 if TYPE_CHECKING:
+    import torch
+
+    from nlpipe.backbone import Location
     from nlpipe.task import TaskOptions
 
 Long = Literal["window", "truncate", "error"]
+Backend = Literal["auto", "torch", "onnx", "openvino", "ctranslate2"]
 
 
 def load(
@@ -31,26 +35,40 @@ def load(
     dtype: str = "auto",
     threads: int | None = None,
     long: Long | None = None,
+    backend: Backend = "auto",
     offline: bool = False,
     plugins: Plugins | None = None,
 ) -> Pipeline:
     """A pipeline from a model folder that nlpipe wrote.
 
     `device` and `dtype` `auto` take a GPU where there is one, and float32; `threads` sets PyTorch's for the
-    whole process; `long` overrides what becomes of texts longer than the model reads. Raises ArtifactError.
+    whole process; `long` overrides what becomes of texts longer than the model reads. `backend` is what computes:
+    `auto` takes the form that `nlpipe export` put into the folder last, on a processor in float32, where its package
+    is installed, and else PyTorch. Raises ArtifactError.
     """
     folder = Path(path).expanduser()
-    card = artifact.read_card(folder)
+    card = read_card(folder)
     registry = plugins or Plugins.discover()
-    kind = registry.task(card.task)
-    task = kind(card.labels, kind.Options.model_validate(card.options))
-    objective = asked_as(card, task)
-    _threads(threads)
-    loaded = artifact.load(folder, card, objective, dtype=dtype_of(dtype), offline=offline)
     if long is not None:
         card = card.model_copy(update={"window": replace(card.window, long=long)})
-    runner = TorchRunner(loaded.model, device_of(device))
-    return Pipeline(card, runner, loaded.tokenizers, plugins=registry)
+    form = exported.choose(card, backend, folder, plain=device in ("auto", "cpu") and dtype in ("auto", "float32"))
+    if form is not None:
+        runner = exported.open_runner(folder, card, form, threads)
+        return Pipeline(card, runner, exported.tokenizers(folder, form), plugins=registry)
+    return _with_torch(folder, card, registry, device, dtype, threads, offline=offline)
+
+
+def _with_torch(
+    folder: Path, card: Card, registry: Plugins, device: str, dtype: str, threads: int | None, *, offline: bool
+) -> Pipeline:
+    from nlpipe import artifact
+    from nlpipe.runners.torch import TorchRunner
+
+    kind = registry.task(card.task)
+    task = kind(card.labels, kind.Options.model_validate(card.options))
+    _threads(threads)
+    loaded = artifact.load(folder, card, asked_as(card, task), dtype=dtype_of(dtype), offline=offline)
+    return Pipeline(card, TorchRunner(loaded.model, device_of(device)), loaded.tokenizers, plugins=registry)
 
 
 def pipeline(
@@ -66,6 +84,7 @@ def pipeline(
     labels: Sequence[str] = (),
     objective: str = "auto",
     generation: Generation | Mapping[str, Any] | None = None,
+    backend: Backend = "auto",
     offline: bool = False,
     plugins: Plugins | None = None,
 ) -> Pipeline:
@@ -77,11 +96,14 @@ def pipeline(
     its own, or that judges any labels (`Entailment`); `objective` how it is asked, where there are several ways.
     Raises ArtifactError where there is no such model or it has no such head.
     """
+    from nlpipe import artifact, backbone
+    from nlpipe.runners.torch import TorchRunner
+
     registry = plugins or Plugins.discover()
     kind = registry.task(task)
     location = backbone.locate(str(model), revision=revision, offline=offline)
-    if artifact.is_artifact(location.folder) and not _asked_otherwise(location, objective):
-        card = artifact.read_card(location.folder)
+    if is_artifact(location.folder) and not _asked_otherwise(location, objective):
+        card = read_card(location.folder)
         if card.task != task:
             raise ArtifactError(f"{model} was trained for {card.task}, not for {task}: nlpipe.load({str(model)!r})")
         if options is not None and options != kind.Options():
@@ -94,8 +116,14 @@ def pipeline(
             dtype=dtype,
             threads=threads,
             long=long,
+            backend=backend,
             offline=offline,
             plugins=registry,
+        )
+    if backend not in ("auto", exported.TORCH):
+        raise UnsupportedError(
+            f"{model} is computed with PyTorch as it is. To make a form of it for another back end, in a folder of its "
+            f"own: nlpipe export {model} --task {task} --to {backend} --output FOLDER"
         )
     family, asked, own = artifact.infer(location, task, kind.row(), objective, labels)
     if labels and own and len(own) != len(labels):
@@ -138,11 +166,11 @@ def pipeline(
     return Pipeline(card, TorchRunner(loaded.model, device_of(device)), loaded.tokenizers, plugins=registry)
 
 
-def _asked_otherwise(location: backbone.Location, objective: str) -> bool:
+def _asked_otherwise(location: Location, objective: str) -> bool:
     """Whether a model of ours is to be asked in another way than it was trained for, as anybody's would be."""
     if objective == "auto":
         return False
-    card = artifact.read_card(location.folder)
+    card = read_card(location.folder)
     if card.objective == objective:
         return False
     if card.weights == "adapter":
@@ -152,6 +180,8 @@ def _asked_otherwise(location: backbone.Location, objective: str) -> bool:
 
 def device_of(name: str) -> torch.device:
     """`auto` is a GPU where there is one. Raises UnsupportedError for a device that is not there."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -162,6 +192,8 @@ def device_of(name: str) -> torch.device:
 
 def dtype_of(name: str) -> torch.dtype:
     """`auto` is float32: half precision is three to ten times slower on most processors."""
+    import torch
+
     if name == "auto":
         return torch.float32
     found = getattr(torch, name, None)
@@ -172,4 +204,6 @@ def dtype_of(name: str) -> torch.dtype:
 
 def _threads(count: int | None) -> None:
     if count is not None:
+        import torch
+
         torch.set_num_threads(count)

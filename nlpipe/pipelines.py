@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from nlpipe.artifact import Card
+    from nlpipe.card import Card
     from nlpipe.runners.base import Runner
     from nlpipe.task import Record, Task
     from nlpipe.tokens import Tokenizers

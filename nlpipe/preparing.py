@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nlpipe import artifact, backbone, loading, plugin_calls, scratch, upstream
+from nlpipe.card import Quantize, is_artifact, read_card
 from nlpipe.errors import ArtifactError, DataError, Problem, RecipeError, UnsupportedError, suggest
 from nlpipe.task import Family, Task
 from nlpipe.training import Every, Settings
@@ -99,7 +100,7 @@ class Start:
     location: Location
     folder: Path
     adapter: Path | None = None
-    quantize: artifact.Quantize | None = None
+    quantize: Quantize | None = None
 
 
 def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline: bool) -> Start:
@@ -119,9 +120,9 @@ def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline:
         made = scratch.make(recipe.model, kind.head, texts, folder, seed=seed, offline=offline)
         return Start(made, made.folder)
     location = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
-    if not artifact.is_artifact(location.folder):
+    if not is_artifact(location.folder):
         return Start(location, location.folder)
-    card = artifact.read_card(location.folder)
+    card = read_card(location.folder)
     if card.weights == "merged":
         return Start(location, location.folder)
     if (card.task, card.labels) != (task.name, task.labels):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nlpipe import artifact, files
+from nlpipe import card, files
 from nlpipe.errors import RecipeError
 from nlpipe.event_log import EventLog
 from nlpipe.files import atomic_write
@@ -66,7 +66,7 @@ class RunDirectory:
             "platform": platform.platform(),
             "processes": processes,
             "threads": torch.get_num_threads(),
-            "versions": artifact.versions(),
+            "versions": card.versions(),
             "rows": {name: len(split.examples) for name, split in splits.items()},
         }
         atomic_write(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")

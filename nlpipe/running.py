@@ -32,16 +32,15 @@ from nlpipe import (
     loading,
     measured,
     parity,
-    pieces,
     predictions,
     preparing,
     reporting,
 )
 from nlpipe.answering import Asked
-from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Backbone, Location, with_window
+from nlpipe.card import Card, Origin, versions
 from nlpipe.data import Split
-from nlpipe.errors import ArtifactError, RecipeError
+from nlpipe.errors import ArtifactError, RecipeError, UnsupportedError
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
 from nlpipe.objectives.base import Objective, Row
@@ -59,6 +58,13 @@ from nlpipe.training import Training
 from nlpipe.world import World, join
 
 Listener = Callable[[Event], None]
+
+# What Accelerate's launcher sets for each plugin that cuts weights; on a processor Accelerate itself ignores them.
+_CUTTING = {
+    "FSDP": "ACCELERATE_USE_FSDP",
+    "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
+    "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM",
+}
 
 DEFAULT_SEED = 13  # where a recipe has no `train:` to say one
 
@@ -103,7 +109,7 @@ def run(
         raise RecipeError(
             f"the recipe has `{name}`, which makes many runs: nlpipe.many.{name}(recipe), or `nlpipe run`"
         )
-    world = _world(recipe, resume=resume)
+    world = _world(recipe)
     session = _Session(recipe, options, registry, world, offline=offline, listeners=listeners)
     if resume and recipe.train is None:
         raise RecipeError(
@@ -113,9 +119,16 @@ def run(
         return session.train(resume=resume) if recipe.train else session.untouched()
 
 
-def _world(recipe: Recipe, *, resume: bool) -> World:
+def _world(recipe: Recipe) -> World:
     """The processes of this run. Raises RecipeError where the recipe asks for some that nobody started, and
-    UnsupportedError where Accelerate's configuration asks for what a run cannot do."""
+    UnsupportedError where Accelerate's configuration would cut the weights into pieces."""
+    for name, variable in _CUTTING.items():
+        if os.environ.get(variable, "").lower() == "true":
+            raise UnsupportedError(
+                f"Accelerate's configuration asks for {name}, which cuts the weights into pieces: checkpoints, "
+                "evaluation and the check of what was saved need them whole in every process. There say "
+                "distributed_type: MULTI_GPU; where memory is short, take an adapter, or train.gradient_checkpointing"
+            )
     world, wanted = join(), recipe.run.processes
     if world.size == 1 and wanted > 1:
         raise RecipeError(
@@ -128,7 +141,6 @@ def _world(recipe: Recipe, *, resume: bool) -> World:
         )
     if world.size > 1 and recipe.train is None:
         raise RecipeError("a recipe without `train` measures in one process: leave --processes out")
-    pieces.require(recipe, world.size, os.environ, resume=resume)
     if recipe.run.threads != "auto":
         torch.set_num_threads(recipe.run.threads)
     return world
@@ -446,7 +458,7 @@ class _Session:
             settings=objective.recorded(),
             plugin=Origin(name=record.distribution or record.name, version=record.version),
             backbone=Origin(name=_lasting(base.location), revision=base.location.revision, sha256=base.location.sha256),
-            versions=artifact.versions(),
+            versions=versions(),
         )
 
     def _measure(self, pipe: Pipeline, splits: Mapping[str, Split], *, saved: bool) -> RunReport:

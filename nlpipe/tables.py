@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nlpipe.checking import Finding
     from nlpipe.comparing import Comparison
     from nlpipe.evaluation import Scores
+    from nlpipe.exporting import Report as Exported
     from nlpipe.many import SeedsReport, SweepReport
     from nlpipe.plugin_check import Report
     from nlpipe.plugins import PluginRecord
@@ -85,6 +86,21 @@ def comparison(found: Comparison, *, several: bool = False) -> Table:
 
 def _mean(name: str, value: float, deviation: float | None) -> str:
     return _shown(name, value) if deviation is None else f"{_shown(name, value)} ± {_shown(name, deviation)}"
+
+
+def exported(found: Exported) -> Table:
+    """PyTorch and the export beside each other: score, time and size."""
+    small = f", {found.quantize}" if found.quantize else ""
+    kept = f" ({found.in_float} of {found.layers} layers in float32)" if found.in_float else ""
+    table = _table(f"{found.backend}{small}{kept}: {found.rows:,} rows", "", "torch", found.backend, "")
+    if found.metric is not None and found.score is not None and found.lost is not None:
+        scores = (found.score, found.score - found.lost)
+        table.add_row(found.metric, *(_shown(found.metric, score) for score in scores), f"lost {found.lost:.4f}")
+    table.add_row("answers", "", "", f"{found.changed:.1%} are others")
+    for what, (before, after) in found.milliseconds.items():
+        table.add_row(what, f"{before:.1f} ms", f"{after:.1f} ms", f"{before / after:.2f} times as fast")
+    table.add_row("size", f"{found.megabytes[0]:.1f} MB", f"{found.megabytes[1]:.1f} MB", "")
+    return table
 
 
 def findings(found: Sequence[Finding]) -> Table:

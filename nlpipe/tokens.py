@@ -286,6 +286,12 @@ class Tokenizer:
         return self.pad_id
 
     @property
+    def backend_text(self) -> str | None:
+        """The state of the fast tokenizer as its library writes it; None where Python does the work."""
+        backend = getattr(self.upstream, "backend_tokenizer", None)
+        return None if backend is None else str(backend.to_str())
+
+    @property
     def limit(self) -> int | None:
         """The longest input the tokenizer's own files state; None where they state none."""
         stated = int(self.upstream.model_max_length)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from nlpipe.artifact import Card, Origin
 from nlpipe.backbone import Location, family_of
 from nlpipe.backbone import load as load_backbone
+from nlpipe.card import Card, Origin
 from nlpipe.loading import load
 from nlpipe.objectives.base import Window
 from nlpipe.pipelines import Pipeline

@@ -123,7 +123,7 @@ def test_loss_by_hand(folder: Path) -> None:
         Row(ids=[2, 5, 3], types=[0, 0, 0], target=(1, 2), weight=0.5),
         Row(ids=[2, 3], types=[0, 0], target=(0, 0), weight=0.5),
     ]
-    batch = OBJECTIVE.collate(rows, tok, answering=False, rng=batching.rng(0, "answer"))
+    batch = OBJECTIVE.collate(rows, tok, answering=False, rng=batching.rng(0, "answer")).to("cpu")
     assert batch.terms == 1
     start = torch.tensor([[0.0, math.log(2), 0.0], [0.0, 0.0, 50.0]])
     end = torch.tensor([[0.0, 0.0, math.log(6)], [math.log(3), 0.0, 50.0]])

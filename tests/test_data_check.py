@@ -13,6 +13,7 @@ import pytest
 
 from nlpipe import checking
 from nlpipe.checking import Finding
+from nlpipe.checking.texts import main_script
 from nlpipe.data_check import check_named
 from nlpipe.errors import DataError
 from nlpipe.plugins import Plugins
@@ -129,6 +130,14 @@ def test_text_that_is_fine_is_left_alone(text: str) -> None:
     assert not kinds & {odd.kind for odd in checking.texts.ODDITIES}
 
 
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [("Привет, мир", "Cyrillic"), ("日本語", "Han"), ("hello!", "Latin"), ("123", "")],
+)
+def test_scripts(text: str, script: str) -> None:
+    assert main_script(text) == script
+
+
 def test_another_script_an_empty_text_and_a_rare_label() -> None:
     rows = labelled([*[(text, "a") for text, _ in clean(60, 1)], ("Привет, мир", "b"), ("   ", "a")])
     findings = found("classification", train=rows)
@@ -138,7 +147,6 @@ def test_another_script_an_empty_text_and_a_rare_label() -> None:
     assert "b (1)" in findings["train", "rare labels"].what
 
 
-@pytest.mark.slow
 def test_what_was_planted_in_rotten_tomatoes_is_found_and_nothing_else(test_data: Path) -> None:
     """34 rows of dev put into train, and 50 rows of train repeated with the other label."""
     folder = test_data / "data" / "rotten_tomatoes"

@@ -180,7 +180,7 @@ def _batch(objective: Embedding, examples: Sequence[tuple[Sequence[str], Any]], 
     """A training batch, and random vectors for its texts."""
     tok = load_backbone(Location("x", tiny("bert", folder)), objective).tokenizers
     rows = [row for texts, gold in examples for row in objective.encode(Texts(tuple(texts)), gold, tok)]
-    batch = objective.collate(rows, tok, answering=False, rng=np.random.default_rng(0))
+    batch = objective.collate(rows, tok, answering=False, rng=np.random.default_rng(0)).to("cpu")
     draw = torch.Generator().manual_seed(1)
     return batch, torch.randn(len(rows), 12, generator=draw, requires_grad=True)
 
@@ -258,7 +258,7 @@ def test_windows_are_joined_in_training_as_in_answering(folder: Path) -> None:
     rows = objective.encode(query, 0.3, loaded.tokenizers)
     assert [row.place.tokens for row in rows] == [4, 3, 3]
     assert [(row.part, row.parts, row.weight) for row in rows] == [(i, 3, 1 / 3) for i in range(3)]
-    batch = objective.collate(rows, loaded.tokenizers, answering=False, rng=np.random.default_rng(0))
+    batch = objective.collate(rows, loaded.tokenizers, answering=False, rng=np.random.default_rng(0)).to("cpu")
     raws = objective.predict(TorchRunner(loaded.model), batch, {})
     one, other = objective.join(query, rows, raws).values
     outputs = objective.compute(loaded.model.eval(), batch)
@@ -332,7 +332,7 @@ def test_a_backbone_without_head_is_whole(architecture: str, folder: Path) -> No
         assert loaded.fresh == ()
         query = Texts(("ba be bi",))
         rows = objective.encode(query, None, loaded.tokenizers)
-        batch = objective.collate(rows, loaded.tokenizers, answering=True, rng=np.random.default_rng(0))
+        batch = objective.collate(rows, loaded.tokenizers, answering=True, rng=np.random.default_rng(0)).to("cpu")
         vectors.append(objective.join(query, rows, objective.predict(TorchRunner(loaded.model), batch, {})).values)
     np.testing.assert_array_equal(*vectors)
 

@@ -156,7 +156,7 @@ def test_packed_texts_lose_and_repeat_nothing(name: str, models: Models) -> None
         assert Counter(label for row in rows for label in labels(row) if label >= 0) == wanted
         assert all(len(row.ids) == 32 for row in rows[:-1])
         for row in rows:  # what is asked for at each place is what stands at the next
-            batch = objective.collate([row], tok, answering=False, rng=np.random.default_rng(0))
+            batch = objective.collate([row], tok, answering=False, rng=np.random.default_rng(0)).to("cpu")
             ids, right = batch.inputs["input_ids"][0].tolist(), batch.targets["labels"][0].tolist()
             assert all(label in (-100, after) for label, after in zip(right, ids[1:], strict=False))
             assert batch.terms == sum(label != -100 for label in right)
@@ -186,7 +186,7 @@ def test_masks_are_80_10_10_and_fresh_each_time(pack: bool, models: Models) -> N
     shares: Counter[str] = Counter()
     drawn = []
     for seed in range(2):
-        batch = objective.collate(rows, tok, answering=False, rng=np.random.default_rng(seed))
+        batch = objective.collate(rows, tok, answering=False, rng=np.random.default_rng(seed)).to("cpu")
         read, right = batch.inputs["input_ids"], batch.targets["labels"]
         asked = right != -100
         assert batch.terms == int(asked.sum())
@@ -224,7 +224,7 @@ def test_spans_taken_out_are_what_is_asked_for(name: str, pack: bool, models: Mo
     assert Counter(token for row in rows for token in row.ids) == content(tok, TEXTS)
     drawn = []
     for seed in range(2):
-        batch = objective.collate(rows, tok, answering=False, rng=np.random.default_rng(seed))
+        batch = objective.collate(rows, tok, answering=False, rng=np.random.default_rng(seed)).to("cpu")
         assert batch.inputs["input_ids"].size(1) <= 32 and batch.inputs["decoder_input_ids"].size(1) <= 33
         for at, row in enumerate(rows):
             read = [t for t in batch.inputs["input_ids"][at].tolist() if t != tok.source.pad_id or t in row.ids]

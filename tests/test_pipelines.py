@@ -17,7 +17,7 @@ import pytest
 import nlpipe
 from nlpipe import DataError, Label, UnsupportedError
 from nlpipe.answering import LOOK_AHEAD
-from nlpipe.artifact import CARD
+from nlpipe.card import CARD
 from nlpipe.errors import ArtifactError
 from nlpipe.inputs import as_input
 from nlpipe.objectives.base import Text

@@ -8,14 +8,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from nlpipe import measured, reporting
+from nlpipe import measured, reporting, slices
 from nlpipe.data import Split
 from nlpipe.details import Chart, Line, Mark
 from nlpipe.errors import DataError
 from nlpipe.evaluation import evaluate
+from nlpipe.metrics import Metric
 from nlpipe.plugins import Plugins
 from nlpipe.report.charts import drawn
 from nlpipe.report.drawing import differences, marked
@@ -150,6 +152,41 @@ def test_a_chart_is_drawn_of_any_points(points: tuple[tuple[float, float], ...])
     assert "nan" not in drawn(Chart("t", "", "x", "y", (Line("l", points),)))
 
 
+MEAN = Metric("mean", "mean|test", lambda results, examples: np.array(results), lambda rows: float(rows.mean()))
+
+
+def test_slices_by_column_length_label_and_comparison() -> None:
+    frame = pd.DataFrame({"stars": [1, 5] * 40, "source": ["web"] * 60 + ["app"] * 20})
+    texts, strata = ["w " * (at + 1) for at in range(80)], ["a"] * 40 + ["b"] * 40
+    chosen = slices.masks(["source", "length", "label", "stars > 3 and source == web"], frame, texts, strata)
+    assert int(chosen["source = web"].sum()) == 60
+    assert int(chosen["label = a"].sum()) == 40
+    assert int(chosen["stars > 3 and source == web"].sum()) == 30
+    quarters = [mask for name, mask in chosen.items() if name.endswith("words")]
+    assert len(quarters) == 4
+    assert np.array(quarters).sum(axis=0).tolist() == [1] * 80  # each row in one of them
+    rows = np.array([0.0] * 20 + [1.0] * 60).reshape(-1, 1)
+    found = slices.sliced(MEAN, rows, chosen, resamples=100, draw=np.random.default_rng(1))
+    assert found[0].name == "1 to 19 words"
+    assert (found[0].n, found[0].score, found[0].difference, found[0].sure) == (19, 0.0, -0.75, True)
+
+
+@pytest.mark.parametrize("wanted", ["sorce", "stars >", "stars.mean() > 1", "__import__('os') == 1"])
+def test_a_slice_that_is_none_is_refused_with_the_nearest_column(wanted: str) -> None:
+    frame = pd.DataFrame({"stars": [1, 5], "source": ["web", "app"]})
+    with pytest.raises(DataError, match=r"evaluate\.slices"):
+        slices.masks([wanted], frame, ["a", "b"], [None, None])
+
+
+def test_slices_are_kept_with_the_scores(tmp_path: Path) -> None:
+    task, results, rows = answered("classification")
+    part = split(rows, source=["web", "app"] * 20)
+    scores = evaluate(task, results, rows, bootstrap=0)
+    reporting.keep(tmp_path, task, part, scores, results)
+    names = {one.name for one in measured.slices(tmp_path)["accuracy"]}
+    assert {"source = web", "source = app", "label = a", "label = b"} <= names
+
+
 def test_a_slice_that_is_none_is_said_before_the_training(tmp_path: Path) -> None:
     from nlpipe.recipe import Recipe
     from nlpipe.running import run
@@ -167,19 +204,3 @@ def test_a_slice_that_is_none_is_said_before_the_training(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"evaluate\.slices"):
         run(recipe)
     assert not (tmp_path / "run").exists()
-
-
-def test_slices_are_kept_with_the_scores_and_shown(tmp_path: Path) -> None:
-    task, results, rows = answered("classification")
-    part = split(rows, source=["web", "app"] * 20)
-    scores = evaluate(task, results, rows, bootstrap=0)
-    reporting.keep(tmp_path, task, part, scores, results)
-    kept = measured.slices(tmp_path)
-    assert kept is not None
-    assert {"source = web", "source = app", "label = a", "label = b"} <= {one.name for one in kept.named}
-    assert kept.found[0].name == "label = b"
-    seen = read(reporting.page(tmp_path, task, part, scores, results, title="t").read_text(encoding="utf-8"))
-    assert f"Of {kept.looks} slices looked at" in seen
-    other = tmp_path / "other"
-    reporting.keep(other, task, part, scores, results, wanted=[])
-    assert not measured.slices(other).looks  # type: ignore[union-attr]

@@ -82,7 +82,7 @@ def test_prompt_and_answer_are_joined_as_ids_and_only_the_answer_is_learnt(name:
     assert learnt.target[-1] == tok.target.end_id
     (other,) = objective.encode(prompt("ba be bu"), "bi bo", tok)
     assert other.target == learnt.target
-    batch = objective.collate([learnt, other], tok, answering=False, rng=DRAW)
+    batch = objective.collate([learnt, other], tok, answering=False, rng=DRAW).to("cpu")
     assert batch.terms == 2 * len(learnt.target)
     labels = batch.targets["labels"]
     for row, one in enumerate([learnt, other]):
@@ -101,7 +101,7 @@ def test_the_end_is_learnt_where_it_is_also_the_padding(models: Models) -> None:
     tok = loaded.tokenizers
     assert tok.source.pad_id == tok.target.end_id
     rows = [objective.encode(prompt(p), a, tok)[0] for p, a in (("ba", "be"), ("ba be bi bo", "bu da de di"))]
-    labels = objective.collate(rows, tok, answering=False, rng=DRAW).targets["labels"]
+    labels = objective.collate(rows, tok, answering=False, rng=DRAW).to("cpu").targets["labels"]
     assert (labels == tok.target.end_id).sum(1).tolist() == [1, 1]
 
 
@@ -116,7 +116,7 @@ def test_what_answers_begin_with_is_learnt_and_then_given(models: Models, test_d
 
     real = backbone.load(backbone.locate(str(test_data / "models" / "g2p-bart-en-us")), objective)
     (row,) = objective.encode(prompt("transformer"), "tɹænsfˈɔɹməɹ", real.tokenizers)
-    batch = objective.collate([row], real.tokenizers, answering=False, rng=DRAW)
+    batch = objective.collate([row], real.tokenizers, answering=False, rng=DRAW).to("cpu")
     with torch.no_grad():
         assert float(objective.loss(objective.compute(real.model.eval(), batch), batch)) / batch.terms < 0.01
 
@@ -126,13 +126,13 @@ def test_the_loss_is_transformers_own_mean_times_its_terms(name: str, models: Mo
     objective, loaded, _ = models.get(name)
     tok, model = loaded.tokenizers, loaded.model.eval()
     rows = [objective.encode(prompt(p), a, tok)[0] for p, a in (("ba be bi", "bo"), ("bu", "da de di do du ba"))]
-    batch = objective.collate(rows, tok, answering=False, rng=DRAW)
+    batch = objective.collate(rows, tok, answering=False, rng=DRAW).to("cpu")
     with torch.no_grad():
         ours = float(objective.loss(objective.compute(model, batch), batch))
         # Row by row and without padding, in transformers' own words.
         theirs = 0.0
         for row in rows:
-            one = objective.collate([row], tok, answering=False, rng=DRAW)
+            one = objective.collate([row], tok, answering=False, rng=DRAW).to("cpu")
             labels = one.targets["labels"]
             if family(name) == "decoder":
                 shifted = torch.cat([torch.full((1, 1), -100), labels[:, :-1]], 1)
@@ -147,7 +147,7 @@ def test_what_the_decoder_reads_is_the_target_shifted(models: Models) -> None:
     objective, loaded, _ = models.get("t5")
     tok = loaded.tokenizers
     (row,) = objective.encode(prompt("ba be"), "bi bo", tok)
-    batch = objective.collate([row], tok, answering=False, rng=DRAW)
+    batch = objective.collate([row], tok, answering=False, rng=DRAW).to("cpu")
     read, labels = batch.inputs["decoder_input_ids"][0].tolist(), batch.targets["labels"][0].tolist()
     assert read == [*tok.start, *labels[:-1]] and labels[-1] == tok.target.end_id
     theirs: Any = loaded.model
@@ -305,7 +305,7 @@ def test_choices_are_as_likely_as_their_tokens(name: str, models: Models) -> Non
     assert isinstance(found, Likelihoods) and found.log_probabilities.shape == (1, 3)
     for choice, value, count in zip(choices, found.log_probabilities[0], found.tokens, strict=True):
         (row,) = objective.encode(prompt("du da"), choice, tok)
-        batch = objective.collate([row], tok, answering=False, rng=DRAW)
+        batch = objective.collate([row], tok, answering=False, rng=DRAW).to("cpu")
         with torch.no_grad():
             each = objective.log_probabilities(objective.compute(loaded.model.eval(), batch), batch)
         begun = len(objective.encode(prompt("du da"), None, tok)[0].place.start[1:])

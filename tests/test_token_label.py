@@ -166,7 +166,8 @@ def test_a_words_weights_sum_to_one(folder: Path) -> None:
             sums[at[target.position]] += target.weight
             assert target.label == gold[at[target.position]]
     np.testing.assert_allclose(sums, [0.0 if label is None else 1.0 for label in gold])
-    batch = OBJECTIVE.collate(rows, SimpleNamespace(source=tokenizer("bert", folder)), answering=False, rng=None)  # type: ignore[arg-type]
+    tok = SimpleNamespace(source=tokenizer("bert", folder))
+    batch = OBJECTIVE.collate(rows, tok, answering=False, rng=None).to("cpu")  # type: ignore[arg-type]
     assert batch.terms == pytest.approx(sum(label is not None for label in gold))
 
 
@@ -174,7 +175,7 @@ def test_the_loss_is_cross_entropy_at_first_tokens(folder: Path) -> None:
     base = loaded("bert", folder)
     text = "bigbug ba bigbig"  # the first and the last word have several tokens
     rows = OBJECTIVE.encode(words(text), [1, None, 2], base.tokenizers)
-    batch = OBJECTIVE.collate(rows, base.tokenizers, answering=False, rng=None)  # type: ignore[arg-type]
+    batch = OBJECTIVE.collate(rows, base.tokenizers, answering=False, rng=None).to("cpu")  # type: ignore[arg-type]
     outputs = OBJECTIVE.compute(base.model.eval(), batch)
     logits = outputs["logits"][0]
     at = [reading.position for reading in rows[0].place]
@@ -188,7 +189,7 @@ def test_the_loss_is_cross_entropy_at_first_tokens(folder: Path) -> None:
 def test_rows_without_a_word_have_no_loss(folder: Path) -> None:
     base = loaded("bert", folder)
     rows = [row for text in ("", " \t") for row in OBJECTIVE.encode(words(text), [], base.tokenizers)]
-    batch = OBJECTIVE.collate(rows, base.tokenizers, answering=False, rng=None)  # type: ignore[arg-type]
+    batch = OBJECTIVE.collate(rows, base.tokenizers, answering=False, rng=None).to("cpu")  # type: ignore[arg-type]
     loss = OBJECTIVE.loss(OBJECTIVE.compute(base.model, batch), batch)
     loss.backward()  # type: ignore[no-untyped-call]
     assert (float(loss.detach()), batch.terms) == (0.0, 0.0)
@@ -218,7 +219,7 @@ def test_a_word_without_a_token_carries_the_background(folder: Path) -> None:
     objective = replace(OBJECTIVE, labels=("B-x", "I-x", "O"), background=2)
     rows = objective.encode(query, [0, 1, 2], base.tokenizers)
     assert [reading.word for reading in rows[0].place] == [0, 2]
-    batch = objective.collate(rows, base.tokenizers, answering=True, rng=None)  # type: ignore[arg-type]
+    batch = objective.collate(rows, base.tokenizers, answering=True, rng=None).to("cpu")  # type: ignore[arg-type]
     answer = objective.join(query, rows, objective.predict(TorchRunner(base.model), batch, {}))
     assert answer.values[1].tolist() == [-np.inf, -np.inf, 0.0]
     np.testing.assert_allclose(np.exp(answer.values).sum(axis=1), 1.0)
@@ -252,7 +253,7 @@ def test_label_smoothing_changes_the_loss(folder: Path) -> None:
     base = loaded("bert", folder)
     smooth = replace(OBJECTIVE, label_smoothing=0.3)
     rows = OBJECTIVE.encode(words("ba be"), [0, 1], base.tokenizers)
-    batch = OBJECTIVE.collate(rows, base.tokenizers, answering=False, rng=None)  # type: ignore[arg-type]
+    batch = OBJECTIVE.collate(rows, base.tokenizers, answering=False, rng=None).to("cpu")  # type: ignore[arg-type]
     outputs = OBJECTIVE.compute(base.model.eval(), batch)
     logits = outputs["logits"][batch.targets["row"], batch.targets["position"]]
     wanted = tensors.label_loss(logits, batch.targets["label"], weight=None, smoothing=0.3).sum()
@@ -271,7 +272,7 @@ def test_only_the_head_is_new(architecture: str, folder: Path) -> None:
     own = architecture in {"bart", "mbart", "marian", "pegasus", "opt"}
     assert (base.head == "nlpipe") == own == isinstance(base.model, HeadedModel)
     rows = [row for text in ("ba be", "ba north ge") for row in OBJECTIVE.encode(words(text), None, base.tokenizers)]
-    batch = OBJECTIVE.collate(rows, base.tokenizers, answering=True, rng=None)  # type: ignore[arg-type]
+    batch = OBJECTIVE.collate(rows, base.tokenizers, answering=True, rng=None).to("cpu")  # type: ignore[arg-type]
     logits = OBJECTIVE.compute(base.model.eval(), batch)["logits"]
     assert logits.shape == (2, max(row.length for row in rows), 3)
     assert not torch.equal(logits[0, 0], logits[0, 1])  # each token has its own
@@ -308,7 +309,7 @@ def moves(base: Backbone) -> bool:
     found = []
     for text in ("ba be north", "ba be south"):
         rows = OBJECTIVE.encode(words(text), None, base.tokenizers)
-        batch = OBJECTIVE.collate(rows, base.tokenizers, answering=True, rng=None)  # type: ignore[arg-type]
+        batch = OBJECTIVE.collate(rows, base.tokenizers, answering=True, rng=None).to("cpu")  # type: ignore[arg-type]
         found.append(OBJECTIVE.predict(TorchRunner(base.model), batch, {})[0][0])
     return not np.array_equal(*found)
 

@@ -53,7 +53,7 @@ class Vectors:
         self.model = model
         self.objective = objective
         self.rows = list(rows)
-        self.batch = objective.collate(rows, tok, answering=True, rng=batching.rng(0, "answer"))
+        self.batch = objective.collate(rows, tok, answering=True, rng=batching.rng(0, "answer")).to("cpu")
         self.tables = _tables(model)
         ids = self.batch.inputs["input_ids"]
         with torch.no_grad():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nlpipe import artifact, backbone, loading, upstream
+from nlpipe import backbone, loading, upstream
+from nlpipe.card import is_artifact
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.inspect.reading import Reading, plain_pieces, read, shortened, written
 from nlpipe.task import Family
@@ -41,13 +42,13 @@ class Subject:
         self.name = name
         self.offline = offline
         self.location = backbone.locate(name, offline=offline)
-        if not artifact.is_artifact(self.location.folder) and artifact.is_artifact(self.location.folder / "model"):
+        if not is_artifact(self.location.folder) and is_artifact(self.location.folder / "model"):
             self.location = backbone.locate(str(self.location.folder / "model"))  # a run's folder: its model is meant
 
     @property
     def ours(self) -> bool:
         """Whether nlpipe wrote the model, so that it has a task."""
-        return artifact.is_artifact(self.location.folder)
+        return is_artifact(self.location.folder)
 
     @cached_property
     def config(self) -> Any:
@@ -92,7 +93,7 @@ class Subject:
 
     @cached_property
     def _pipe(self) -> Pipeline:
-        return loading.load(self.location.folder, device="cpu", offline=self.offline)
+        return loading.load(self.location.folder, device="cpu", backend="torch", offline=self.offline)
 
     @cached_property
     def _loaded(self) -> tuple[Any, bool]:
@@ -124,7 +125,7 @@ class Subject:
                 "trained, or name the task that this one has a head for (--set task=…; `nlpipe tasks` lists them)."
             )
         else:
-            pipe = loading.pipeline(task, model=self.name, device="cpu", offline=self.offline)
+            pipe = loading.pipeline(task, model=self.name, device="cpu", backend="torch", offline=self.offline)
         return pipe
 
     def need_head(self, why: str) -> None:

@@ -122,13 +122,13 @@ class AnswerSpan(Objective):
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right. Targets: `start` and `end` [rows], positions; `terms` is the number of examples."""
-        import torch
+        from nlpipe import arrays
 
-        from nlpipe import tensors
-
-        inputs = tensors.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
+        inputs = arrays.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
         if answering:
             return Batch(inputs, {}, 0.0, rows)
+        import torch
+
         targets = {
             "start": torch.tensor([row.target[0] for row in rows], dtype=torch.long),
             "end": torch.tensor([row.target[1] for row in rows], dtype=torch.long),
@@ -154,7 +154,8 @@ class AnswerSpan(Objective):
             )
             for name in ("start", "end")
         ]
-        return ((losses[0] + losses[1]) / 2 * batch.targets["weight"]).sum()
+        total: torch.Tensor = ((losses[0] + losses[1]) / 2 * batch.targets["weight"]).sum()
+        return total
 
     def predict(self, runner: Runner, batch: Batch, call: Mapping[str, Any]) -> list[Raw]:
         """Of each row "not in here" and its BEST spans: float64 [1 + spans, 3], start, end and score.

@@ -289,24 +289,27 @@ class Row:
 
 @dataclass(slots=True)
 class Batch:
-    """Rows as tensors: `inputs` go to the model's forward, `targets` to the loss.
+    """Rows as arrays or tensors: `inputs` go to the model's forward, `targets` to the loss.
 
-    `terms` is how many terms the loss sums over: the training loop divides by the whole step's terms, so
-    that the gradient does not depend on how the step was cut into batches.
+    `collate` may leave numpy's arrays, which every back end reads; `to` makes PyTorch's tensors of them. `terms` is how
+    many terms the loss sums over: the training loop divides by the whole step's terms, so that the gradient does not
+    depend on how the step was cut into batches.
     """
 
-    inputs: dict[str, torch.Tensor]
-    targets: dict[str, torch.Tensor]
+    inputs: dict[str, Any]
+    targets: dict[str, Any]
     terms: float
     rows: Sequence[Row]
     tok: Tokenizers | None = None  # of objectives that write: where text ends, and how it is read
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on `device`."""
+        """The same batch as tensors on `device`."""
+        import torch
+
         return replace(
             self,
-            inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
-            targets={name: tensor.to(device) for name, tensor in self.targets.items()},
+            inputs={name: torch.as_tensor(values, device=device) for name, values in self.inputs.items()},
+            targets={name: torch.as_tensor(values, device=device) for name, values in self.targets.items()},
         )
 
 
@@ -357,7 +360,8 @@ class Objective(ABC):
     text. A `head` of None asks for the bare backbone (of an encoder-decoder its encoder). `pooled` is true where
     the head reads one state per row, false where it reads each token's; `both_sides` where it needs to see what
     follows a token, so that a decoder's attention is opened. `own_labels` is true where the head's outputs are the
-    model's own labels, whatever the task's are.
+    model's own labels, whatever the task's are. `one_graph` is true where an answer needs `compute` and nothing else of
+    a runner, so that the model can be exported as one graph.
     """
 
     head: ClassVar[str | None]
@@ -369,6 +373,7 @@ class Objective(ABC):
     pooled: ClassVar[bool] = True
     both_sides: ClassVar[bool] = False
     own_labels: ClassVar[bool] = False
+    one_graph: ClassVar[bool] = True
 
     window: Window = field(default_factory=Window)
 
@@ -425,7 +430,10 @@ class Objective(ABC):
 
     @abstractmethod
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
-        """Rows as one batch. Random masks are drawn here from `rng`, so they are new in each epoch."""
+        """Rows as one batch, without torch where rows are answered: exported models need none.
+
+        Random masks are drawn here from `rng`, so they are new in each epoch.
+        """
 
     @abstractmethod
     def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -99,17 +99,17 @@ class CausalText(TextObjective):
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right. `labels` [rows, tokens] has at each place the token that follows, -100 in the prompt."""
-        from nlpipe import tensors
+        from nlpipe import arrays
 
         inputs = {
-            "input_ids": tensors.pad([row.ids for row in rows], tok.source.pad_id),
-            "attention_mask": tensors.mask([len(row.ids) for row in rows]),
+            "input_ids": arrays.pad([row.ids for row in rows], tok.source.pad_id),
+            "attention_mask": arrays.mask([len(row.ids) for row in rows]),
         }
         if rows[0].target is None:
             return Batch(inputs, {}, 0.0, rows, tok)
         right = [[*[NOTHING] * (row.place.prompt - 1), *labels(row), NOTHING] for row in rows]
         terms = float(sum(label != NOTHING for row in right for label in row))
-        return Batch(inputs, {"labels": tensors.pad(right, NOTHING)}, terms, rows, tok)
+        return Batch(inputs, {"labels": arrays.pad(right, NOTHING)}, terms, rows, tok)
 
     def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """`logits` [rows, tokens, vocabulary] with targets; without, of the next token [rows, 1, vocabulary]."""
@@ -122,10 +122,9 @@ class CausalText(TextObjective):
 
     def continuing(self, batch: Batch) -> Batch:
         """Padded on the left."""
-        from nlpipe import tensors
+        from nlpipe import arrays
 
         if batch.tok is None:
             raise UnsupportedError("a batch without tokenizers cannot be written on")
-        ids, mask = tensors.left(batch.inputs["input_ids"], batch.inputs["attention_mask"], batch.tok.source.pad_id)
-        inputs: Mapping[str, torch.Tensor] = {"input_ids": ids, "attention_mask": mask}
-        return replace(batch, inputs=dict(inputs))
+        ids, mask = arrays.left(batch.inputs["input_ids"], batch.inputs["attention_mask"], batch.tok.source.pad_id)
+        return replace(batch, inputs={"input_ids": ids, "attention_mask": mask})

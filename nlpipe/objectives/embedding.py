@@ -143,13 +143,13 @@ class Embedding(Objective):
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right. `terms` counts examples; CoSENT is one term, over all pairs of the batch's pairs."""
-        import torch
+        from nlpipe import arrays
 
-        from nlpipe import tensors
-
-        inputs = tensors.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
+        inputs = arrays.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
         if answering:
             return Batch(inputs, {}, 0.0, rows)
+        import torch
+
         table = _Grouped.of(rows)
         targets = {name: torch.tensor(values) for name, values in table.columns().items()}
         if self.loss_name != "in_batch":

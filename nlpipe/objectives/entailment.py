@@ -121,13 +121,13 @@ class Entailment(Objective):
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right; `terms` is the number of examples."""
-        import torch
+        from nlpipe import arrays
 
-        from nlpipe import tensors
-
-        inputs = tensors.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
+        inputs = arrays.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
         if answering:
             return Batch(inputs, {}, 0.0, rows)
+        import torch
+
         weight = torch.tensor([row.weight for row in rows])
         target = torch.tensor([row.target for row in rows], dtype=torch.long)
         return Batch(inputs, {"target": target, "weight": weight}, float(weight.sum()), rows)
@@ -141,7 +141,8 @@ class Entailment(Objective):
         from nlpipe import tensors
 
         loss = tensors.label_loss(outputs["logits"].float(), batch.targets["target"], weight=None, smoothing=0)
-        return (loss * batch.targets["weight"]).sum()
+        total: torch.Tensor = (loss * batch.targets["weight"]).sum()
+        return total
 
     def predict(self, runner: Runner, batch: Batch, call: Mapping[str, Any]) -> list[Raw]:
         """Logits per row, float64 [the model's own labels]."""

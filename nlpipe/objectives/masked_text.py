@@ -65,6 +65,7 @@ class MaskedText(Objective):
     head: ClassVar[str] = "MaskedLM"
     peft: ClassVar[str | None] = None
     pooled: ClassVar[bool] = False
+    one_graph: ClassVar[bool] = False
     call_options: ClassVar[frozenset[str]] = frozenset({"hidden"})
 
     share: float = noise.SHARE
@@ -168,7 +169,7 @@ class MaskedText(Objective):
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right; `labels` [rows, tokens] has each token asked for, -100 elsewhere."""
-        from nlpipe import tensors
+        from nlpipe import arrays
 
         read, labels = [], []
         for row in rows:
@@ -178,9 +179,9 @@ class MaskedText(Objective):
                 ids, right = self._drawn(row, tok.source, rng)
             read.append(ids)
             labels.append(right)
-        inputs = tensors.readings(read, [None] * len(read), tok.source.pad_id)
+        inputs = arrays.readings(read, [None] * len(read), tok.source.pad_id)
         terms = float(sum(label != NOTHING for right in labels for label in right))
-        return Batch(inputs, {"labels": tensors.pad(labels, NOTHING)}, terms, rows, tok)
+        return Batch(inputs, {"labels": arrays.pad(labels, NOTHING)}, terms, rows, tok)
 
     def _drawn(self, row: Row, source: Tokenizer, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         """A training row's ids with some hidden, and what is asked for."""

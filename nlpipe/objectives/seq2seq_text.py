@@ -112,22 +112,22 @@ class Seq2SeqText(TextObjective):
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right; `labels` [rows, tokens] lie under the decoder's input, -100 before the answer."""
-        from nlpipe import tensors
+        from nlpipe import arrays
 
         if isinstance(rows[0].place, Document):
             denoising = self._denoising(tok)
             rows = [denoising.drawn(row, rng) for row in rows]
         inputs = {
-            "input_ids": tensors.pad([row.ids for row in rows], tok.source.pad_id),
-            "attention_mask": tensors.mask([len(row.ids) for row in rows]),
+            "input_ids": arrays.pad([row.ids for row in rows], tok.source.pad_id),
+            "attention_mask": arrays.mask([len(row.ids) for row in rows]),
         }
         read = [[*row.place.start, *(row.target or [])[:-1]] for row in rows]
-        inputs["decoder_input_ids"] = tensors.pad(read, tok.target.pad_id)
+        inputs["decoder_input_ids"] = arrays.pad(read, tok.target.pad_id)
         if rows[0].target is None:
             return Batch(inputs, {}, 0.0, rows, tok)
         right = [[*[NOTHING] * (len(row.place.start) - 1), *labels(row)] for row in rows]
         terms = float(sum(label != NOTHING for row in right for label in row))
-        return Batch(inputs, {"labels": tensors.pad(right, NOTHING)}, terms, rows, tok)
+        return Batch(inputs, {"labels": arrays.pad(right, NOTHING)}, terms, rows, tok)
 
     def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """`logits`, [rows, what the decoder reads, vocabulary]."""

@@ -122,13 +122,13 @@ class SequenceLabel(Objective):
 
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right; `terms` is the number of examples (windows weigh their share)."""
-        import torch
+        from nlpipe import arrays
 
-        from nlpipe import tensors
-
-        inputs = tensors.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
+        inputs = arrays.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
         if answering:
             return Batch(inputs, {}, 0.0, rows)
+        import torch
+
         weight = torch.tensor([row.weight for row in rows])
         return Batch(inputs, {"target": self._target(rows), "weight": weight}, float(weight.sum()), rows)
 
@@ -164,7 +164,8 @@ class SequenceLabel(Objective):
             loss = tensors.multi_label_loss(logits, target, weight=weight, focal=self.focal)
         else:
             loss = (logits.squeeze(1) - target).square()
-        return (loss * batch.targets["weight"]).sum()
+        total: torch.Tensor = (loss * batch.targets["weight"]).sum()
+        return total
 
     def predict(self, runner: Runner, batch: Batch, call: Mapping[str, Any]) -> list[Raw]:
         """Logits per row, float64 [outputs]."""

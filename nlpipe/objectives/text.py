@@ -57,6 +57,7 @@ class TextObjective(Objective):
 
     call_options: ClassVar[frozenset[str]] = frozenset(Generation.model_fields)
     writes: ClassVar[bool] = True
+    one_graph: ClassVar[bool] = False
 
     generation: Generation = field(default_factory=Generation)
     lead: str = " "

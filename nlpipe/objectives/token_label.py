@@ -118,13 +118,13 @@ class TokenLabel(Objective):
     def collate(self, rows: Sequence[Row], tok: Tokenizers, *, answering: bool, rng: np.random.Generator) -> Batch:
         """Padded on the right. Targets are lists of equal length over all labelled words of the batch: their row,
         position, label and weight; `terms` is the number of labelled words."""
-        import torch
+        from nlpipe import arrays
 
-        from nlpipe import tensors
-
-        inputs = tensors.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
+        inputs = arrays.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
         if answering:
             return Batch(inputs, {}, 0.0, rows)
+        import torch
+
         wanted = [(index, target) for index, row in enumerate(rows) for target in row.target]
         weight = torch.tensor([target.weight for _, target in wanted], dtype=torch.float)
         targets = {
@@ -152,7 +152,8 @@ class TokenLabel(Objective):
         loss = tensors.label_loss(
             logits, targets["label"], weight=weight, smoothing=self.label_smoothing, focal=self.focal
         )
-        return (loss * targets["weight"]).sum()
+        total: torch.Tensor = (loss * targets["weight"]).sum()
+        return total
 
     def predict(self, runner: Runner, batch: Batch, call: Mapping[str, Any]) -> list[Raw]:
         """Log-probabilities of the words that each row has, float64 [words, labels]."""

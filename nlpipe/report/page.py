@@ -9,16 +9,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nlpipe import pages
-from nlpipe.details import Cell, Chart, Detail, Interval, Intervals, Line, Table
+from nlpipe.details import Chart, Detail, Line, Table
 from nlpipe.report.drawing import section, style, table
 
 if TYPE_CHECKING:
     from nlpipe.checking import Finding
     from nlpipe.evaluation import Scores
-    from nlpipe.slices import Slice, Slices
-
-
-DRAWN = 30  # slices that are drawn beside their table
+    from nlpipe.slices import Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Report:
     scores: Scores
     split: str
     details: Sequence[Detail] = ()
-    slices: Slices | None = None
+    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
     rows: Mapping[str, int] = field(default_factory=dict)
     events: Sequence[Mapping[str, Any]] = ()
@@ -102,44 +99,17 @@ def _training(events: Sequence[Mapping[str, Any]]) -> Iterable[Detail]:
 
 
 def _slices(report: Report) -> str:
-    slices = report.slices
-    if slices is None or not slices.looks:
-        return ""
-    if slices.found:
-        note = (
-            f"Of {slices.looks:,} slices looked at (those below, two of them at once, and rows with a word) these are "
-            "worse than as many rows drawn by chance, at 5 % for all looks together."
-        )
-    else:
-        note = f"Of {slices.looks:,} slices looked at none is worse than as many rows drawn by chance would be."
-    body = section(Table(f"The worst slices by {slices.score}", note, _SLICED, _listed(slices.found)))
-    if not slices.named:
-        return body
-    title = f"{slices.score} by slices"
-    note = "The worst first; slices of fewer than 10 rows are left out. “Hardly chance” allows for all that stand here."
-    body += section(Table(title, note, _SLICED, _listed(slices.named)))
-    drawn = tuple(Interval(one.name, one.score, one.low, one.high, one.sure) for one in slices.named[:DRAWN])
-    whole = report.scores.scores[slices.score]
-    return body + section(
-        Intervals(title, f"The line is the score of all rows, {whole:.4g}.", slices.score, drawn, whole)
-    )
-
-
-_SLICED = ("rows where", "rows", "score", "against all", "95 % interval", "hardly chance")
-
-
-def _listed(slices: Sequence[Slice]) -> tuple[tuple[Cell, ...], ...]:
-    return tuple(
-        (
-            one.name,
-            one.n,
-            one.score,
-            f"{one.difference:+.4g}",
-            f"{one.low:.4f} to {one.high:.4f}",
-            "yes" if one.sure else "",
-        )
-        for one in slices
-    )
+    found = []
+    for name, slices in report.slices.items():
+        rows = [
+            (one.name, one.n, one.score, one.difference, f"{one.low:.4f} to {one.high:.4f}", "yes" if one.sure else "")
+            for one in slices
+        ]
+        columns = ("rows where", "rows", name, "against all", "95 % interval", "hardly chance")
+        note = "The worst first; slices of fewer than 10 rows are left out."
+        if rows:
+            found.append(section(Table(f"{name} by slices", note, columns, tuple(rows))))
+    return "".join(found)
 
 
 def _data(report: Report) -> str:

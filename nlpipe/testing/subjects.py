@@ -251,7 +251,8 @@ class Fresh:
         from nlpipe.batching import rng
 
         draw = rng(seed, "collate")
-        return self.objective.collate(list(self.objective.arrange(rows, draw)), self.tok, answering=False, rng=draw)
+        arranged = list(self.objective.arrange(rows, draw))
+        return self.objective.collate(arranged, self.tok, answering=False, rng=draw).to("cpu")
 
     @property
     def draws(self) -> bool:

@@ -19,16 +19,16 @@ LAYERS = (
     "task details results events metrics metrics_text hookspecs",
     "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
-    "objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
-    "answering artifact data hub parsers readers shares writers adapter adapter_prompts adapter_targets "
-    "adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir memory "
-    "optimization scratch sentence_files",
+    "arrays objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
+    "answering artifact card data hub parsers readers shares writers adapter adapter_prompts adapter_targets "
+    "adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization "
+    "scratch sentence_files exported kept_tokens",
     "loading pipelines",
-    "languages significance slices slice_search measured report",
-    "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
-    "progress tracking event_log inspect",
+    "significance slices measured report",
+    "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
+    "tracking event_log inspect",
     "checking",
-    "launchers many running scaffold reporting data_check doctor grid predicting predictions tables",
+    "exporting launchers many running scaffold reporting data_check doctor grid predicting predictions tables",
     "plugin_check testing smoke",
     "cli compat __main__",
 )
@@ -39,6 +39,7 @@ DOORS = {
     "transformers": {
         "upstream": "every call that changes with its version stands in one file",
         "testing": "tiny models are made from its configs",
+        "exporting": "its exporters, in one file (graphs.py)",
     },
     "pandas": {
         "data": "frames are one form of data among others",
@@ -51,9 +52,8 @@ DOORS = {
         "metrics_evaluate": "a metric of evaluate declares its features with it",
     },
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
-    "accelerate": {"spreading": "one loop, one user", "tracking": "its trackers, which know no loop"},
+    "accelerate": {"train": "one loop, one user", "tracking": "its trackers, which know no loop"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
-    "py3langid": {"languages": "an extra, and one model file"},
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
     "pluggy": {"hookspecs": "the markers", "plugins": "the manager"},
     "typer": {"cli": "commands are nobody else's business"},

@@ -224,7 +224,9 @@ def test_a_trained_answer_span_is_explained(
         pipe.task.query(pipe.given({"question": "who saw", "context": context}), None), None, pipe.tokenizers
     )[0]
     with torch.no_grad():
-        out = pipe.runner.model(**pipe.objective.collate([row], pipe.tokenizers, answering=True, rng=None).inputs)
+        out = pipe.runner.model(
+            **pipe.objective.collate([row], pipe.tokenizers, answering=True, rng=None).to("cpu").inputs
+        )
     start, end = (one[0].double().softmax(-1) for one in (out.start_logits, out.end_logits))
     at = (0, 0) if impossible else row.place.positions(4, 7)
     assert view.value == pytest.approx(float(torch.logit(start[at[0]]) + torch.logit(end[at[1]])), abs=1e-3)

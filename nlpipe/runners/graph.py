@@ -1,0 +1,47 @@
+"""What runners of exported graphs share: what a graph reads of a batch, and what it cannot be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from nlpipe.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from nlpipe.objectives.base import Batch
+    from nlpipe.objectives.continuing import Wish, Written
+    from nlpipe.runners.base import Judge
+
+
+class GraphRunner:
+    """A runner whose model is one graph: `objective.compute` as it was traced. It neither writes nor judges text."""
+
+    def likelihood(self, objective: Judge, batch: Batch) -> list[np.ndarray]:
+        """Raises UnsupportedError."""
+        refuse("judges no text")
+
+    def generate(self, batch: Batch, wish: Wish) -> list[list[Written]]:
+        """Raises UnsupportedError."""
+        refuse("writes no text")
+
+    def stream(self, batch: Batch, wish: Wish) -> Iterator[int]:
+        """Raises UnsupportedError."""
+        refuse("writes no text")
+
+
+def refuse(what: str) -> NoReturn:
+    """Raise UnsupportedError for what only other back ends do."""
+    raise UnsupportedError(f"this exported model {what}; load it with backend='torch'")
+
+
+def feed(batch: Batch, names: Collection[str]) -> dict[str, np.ndarray]:
+    """The inputs of a batch that a graph reads: tracing drops those that change nothing."""
+    return {name: np.ascontiguousarray(values) for name, values in batch.inputs.items() if name in names}
+
+
+def threads_of(asked: int | None) -> int:
+    """How many threads a back end may take: as asked, else as OMP_NUM_THREADS says, else 0 for its own choice."""
+    return asked or int(os.environ.get("OMP_NUM_THREADS") or 0)
