@@ -212,13 +212,14 @@ def _whole_batches(objective: Objective, settings: TrainSection) -> None:
 def encode(task: AnyTask, objective: Objective, base: Backbone, split: Split) -> tuple[list[list[Row]], Objective]:
     """The rows of each example, and the objective that has seen all golds."""
     right = golds(task, objective, split)
-    rows = []
+    rows, problems = [], []
     for number, example, gold in zip(split.rows, split.examples, right, strict=True):
         try:
             query = plugin_calls.query(task, task.given(example), objective)
             rows.append(objective.encode(query, gold, base.tokenizers))
         except DataError as error:
-            raise DataError(f"{split.source}, row {number}: {error}") from error
+            problems.append(Problem(f"row {number}", "", str(error)))
+    _refuse(problems, split)
     return rows, objective.settle(right)
 
 
@@ -233,13 +234,19 @@ def golds(task: AnyTask, objective: Objective, split: Split) -> list[Any]:
             found.append(task.gold(example, objective))
         except DataError as error:
             problems.append(Problem(f"row {number}", "", str(error)))
-    if problems:
-        more = len(problems) - SHOWN
-        rest = [Problem("…", "", f"and {more} more row{'s' if more > 1 else ''}")] if more > 0 else []
-        raise DataError(f"{split.source} ({split.name}) has rows that cannot be used", [*problems[:SHOWN], *rest])
+    _refuse(problems, split)
     for note in task.notes(split.examples, task.options):
         log.warning("%s (%s): %s", split.source, split.name, note)
     return found
+
+
+def _refuse(problems: Sequence[Problem], split: Split) -> None:
+    """Raise one DataError for all rows that have problems, the first of them written out."""
+    if not problems:
+        return
+    more = len(problems) - SHOWN
+    rest = [Problem("…", "", f"and {more} more row{'s' if more > 1 else ''}")] if more > 0 else []
+    raise DataError(f"{split.source} ({split.name}) has rows that cannot be used", [*problems[:SHOWN], *rest])
 
 
 def settings(recipe: Recipe, device: torch.device) -> Settings:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from nlpipe import DataError
-from nlpipe.data import load_splits
+from nlpipe.data import Split, load_splits
+from nlpipe.objectives.base import Text
 from nlpipe.pipelines import Pipeline
-from nlpipe.preparing import golds
+from nlpipe.preparing import encode, golds
 from tests.support import PLUGINS, tiny, untrained
 
 LABELS = {"ner": ("O", "B-x", "I-x"), "classification": ("a", "b")}
@@ -201,3 +204,33 @@ def test_a_row_with_thousands_of_entities() -> None:
     row = load_splits({"test": [{"text": text, "spans": spans}]}, kind.Example, {}, seed=1)["test"].examples[0]
     task = kind(LABELS["ner"])
     assert task.gold(row, task.objective(kind.row()["encoder"][0])) == [1] * 30_000
+
+
+def test_all_rows_that_the_model_cannot_take_are_named_at_once() -> None:
+    """Not one after the other, each after a run of its own."""
+
+    def encoded(query: Text, gold: str, tok: Any) -> list[str]:
+        if "long" in query.first:
+            raise DataError(f"{query.first} is too long")
+        return [query.first]
+
+    task: Any = SimpleNamespace(
+        gold=lambda example, objective: example,
+        given=lambda example: example,
+        query=lambda given, objective: Text(given),
+        notes=lambda examples, options: (),
+        options=None,
+    )
+    objective: Any = SimpleNamespace(encode=encoded, settle=lambda golds: "settled")
+    base: Any = SimpleNamespace(tokenizers=None)
+    texts: list[Any] = ["a", *(f"long {n}" for n in range(7)), "b"]
+    rows = list(range(1, 10))
+    split = Split("train", "rows.jsonl", texts, pd.DataFrame({"text": texts}), rows)
+    with pytest.raises(DataError) as error:
+        encode(task, objective, base, split)
+    told = str(error.value)
+    assert "rows.jsonl (train) has rows that cannot be used" in told
+    assert all(f"row {number}" in told for number in (2, 3, 4, 5, 6))
+    assert "and 2 more rows" in told
+    short = Split("train", "rows.jsonl", ["a", "b"], pd.DataFrame({"text": ["a", "b"]}), [1, 2])
+    assert encode(task, objective, base, short) == ([["a"], ["b"]], "settled")
