@@ -216,10 +216,13 @@ def run_command(
 
 @app.command()
 def evaluate(
-    data: Annotated[str, typer.Option("--data", metavar="FILE", help="Labelled rows.")],
     model: Annotated[str | None, typer.Argument(help="A model folder, a Hub name, or package:NAME/PATH.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="FILE", help="Labelled rows; also right answers alone, several files of them."),
+    ] = None,
     predictions: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option("--predictions", metavar="FILE", help="Score these answers, made elsewhere, and no model."),
     ] = None,
     task: TaskName = None,
@@ -245,11 +248,14 @@ def evaluate(
     """Score a model, or answers made elsewhere, on labelled rows."""
     from nlpipe import tables
 
-    if (model is None) == (predictions is None):
+    if (model is None) == (not predictions):
         raise DataError("say what to score: a model, or --predictions FILE with --task NAME")
-    source = {"path": data, "format": data_format}
+    first, *further = data or [None]
+    source = None if first is None else {"path": first, "format": data_format}
     ours = _pairs(columns, "--columns")
-    if predictions is None:
+    if not predictions:
+        if first is None or further:
+            raise DataError("--data FILE: a model is scored on one file of labelled rows")
         lost = [name for name, given in (("option", option), ("predictions-format", predictions_format)) if given]
         if lost:
             raise DataError(f"--{lost[0]} goes with --predictions; a model has what it was trained with")
@@ -270,6 +276,7 @@ def evaluate(
             source,
             ours,
             format=predictions_format,
+            further=further,
             options=options,
             metrics=metric or (),
             bootstrap=bootstrap,
@@ -279,7 +286,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(scores.to_dict()))
     else:
-        tables.show(tables.scores(scores, Path(data).name))
+        tables.show(tables.scores(scores, Path(first or (predictions or [])[0]).name))
 
 
 @app.command()

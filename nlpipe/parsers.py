@@ -18,6 +18,9 @@ from nlpipe.rows import show
 # process's own, so it is raised once here rather than around each read.
 csv.field_size_limit(2**31 - 1)
 
+BARE = "prediction"
+"""The column of an answer that came without a name of its own."""
+
 # How files begin that are often taken for text.
 _SIGNATURES = {
     b"\x1f\x8b": "gzip: let its name end in .gz",
@@ -156,14 +159,34 @@ def _read_jsonl(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
 
 def _read_json(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
     text = "".join(lines_of(handle, name))
-    if not text.strip():
+    if text.strip():
+        yield from _json_rows(_json(text, name), name, faults)
+
+
+def read_json_answers(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
+    """The same, and what files of answers are besides: an object with one by each `id`, or a list of bare ones."""
+    text = "".join(lines_of(handle, name))
+    value = _json(text, name) if text.strip() else []
+    if isinstance(value, dict) and [isinstance(item, list) for item in value.values()].count(True) != 1:
+        cells: Iterator[dict[str, Any]] = ({"id": key, BARE: answer} for key, answer in value.items())
+    elif isinstance(value, list) and not any(isinstance(item, dict) for item in value):
+        cells = ({BARE: answer} for answer in value)
+    else:
+        yield from _json_rows(value, name, faults)
         return
+    yield from (Row(number, None, row) for number, row in enumerate(cells, 1))
+
+
+def _json(text: str, name: str) -> Any:
     try:
-        value = _loads(text)
+        return _loads(text)
     except _JsonError as error:
         hint = "; for one object per line say format: jsonl" if error.reason == "extra data" else ""
         place = f"line {error.line}: " if error.line else ""
         raise DataError(f"{name} is no JSON: {place}{error.reason}{error.column}{hint}") from None
+
+
+def _json_rows(value: Any, name: str, faults: Faults) -> Iterator[Row]:
     for number, cells in enumerate(_list_in(value, name), 1):
         if isinstance(cells, dict):
             yield Row(number, None, cells)

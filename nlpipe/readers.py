@@ -6,14 +6,15 @@ Cells stay as they are written. Knows nothing of tasks, tables or splits; import
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from nlpipe.errors import DataError, Problem, nearest, suggest
-from nlpipe.parsers import PARSERS, Faults, Row, lines_of
+from nlpipe.parsers import PARSERS, Faults, Row, lines_of, read_json_answers
 from nlpipe.rows import show
 from nlpipe.task import Format, FormatRow
 
@@ -25,6 +26,9 @@ FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt")
 
 TEXT_FORMATS = frozenset({"csv", "tsv", "txt"})
 """The formats whose cells are all text."""
+
+Part = Literal["rows", "answers", "pairs"]
+"""What a file of a task's own format is read for (`nlpipe.task.Format`)."""
 
 _ALIASES = {"ndjson": "jsonl"}
 
@@ -46,6 +50,44 @@ def format_of(name: str, given: str | None = None, own: Iterable[str] = ()) -> t
         raise DataError(f"{name}: unknown format '{given}'; {suggest(given, known)}")
     what = f"ends in '.{ending}', which is no format nlpipe reads" if ending else "has no ending that tells its format"
     raise DataError(f"{name} {what}; say `format:`, one of {', '.join(known)}")
+
+
+def sniff(name: str, given: str | None, own: Own, part: Part, otherwise: str | None = None) -> str | None:
+    """The format of a file that may be named anyhow: as given, by its name where that decides, else by its beginning.
+
+    `otherwise` is that of a file of text whose name ends in nothing known. None where nothing tells.
+    """
+    ending = Path(name.lower().removesuffix(".gz")).suffix.removeprefix(".")
+    ending = _ALIASES.get(ending, ending)
+    if given or ending in own or ending in {"jsonl", "csv", "parquet"}:
+        return given or ending
+    head = _head(name)
+    for known, form in own.items():
+        if getattr(form, part) and form.looks is not None and form.looks(head):
+            return known
+    if ending in FORMATS:
+        return ending
+    if head.lstrip()[:1] in {"{", "["}:
+        first, _, more = head.strip().partition("\n")
+        return "jsonl" if more and _is_object(first) else "json"
+    return otherwise
+
+
+def _head(name: str, size: int = 1 << 16) -> str:
+    """The first lines of a file, those that are whole."""
+    try:
+        with _opened(name, name.lower().endswith(".gz")) as handle:
+            text = cast(bytes, handle.read(size)).decode(errors="ignore").removeprefix("\ufeff")
+    except (OSError, EOFError, zlib.error):
+        return ""  # what is wrong with it is said where it is read
+    return text if len(text) < size // 4 else text[: text.rfind("\n") + 1] or text
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def iter_rows(
@@ -117,15 +159,18 @@ def numbered_rows(
     faults: Faults,
     own: Own | None = None,
     *,
-    answers: bool = False,
+    part: Part = "rows",
 ) -> Iterator[Row]:
     """The rows of a source with their numbers. Bad ones go to `faults` and are left out.
 
-    Of one of the task's `own` formats its answers, where `answers` asks for them. Raises DataError where nothing more
-    can be read, and where there was no row at all.
+    `part` says what a file of one of the task's `own` formats is read for. Raises DataError where nothing more can be
+    read, and where there was no row at all.
     """
     name, none = source_name(source), True
-    parse = PARSERS[format] if format in PARSERS else _parser((own or {})[format], format, answers=answers)
+    if format == "json" and part == "answers":
+        parse = read_json_answers
+    else:
+        parse = PARSERS[format] if format in PARSERS else _parser((own or {})[format], format, part)
     try:
         with _opened(source, zipped) as handle:
             for row in parse(handle, name, faults):
@@ -139,11 +184,12 @@ def numbered_rows(
         raise DataError(f"{name} has no rows")
 
 
-def _parser(form: Format, format: str, *, answers: bool) -> Callable[[IO[Any], str, Faults], Iterator[Row]]:
+def _parser(form: Format, format: str, part: Part) -> Callable[[IO[Any], str, Faults], Iterator[Row]]:
     """A task's own format as a parser. Raises DataError where it holds nothing of the kind."""
-    read: Callable[[Iterable[str]], Iterator[FormatRow]] | None = form.answers if answers else form.rows
+    read: Callable[[Iterable[str]], Iterator[FormatRow]] | None = getattr(form, part)
     if read is None:
-        raise DataError(f"the format {format} ({form.summary}) holds no {'answers' if answers else 'rows'} to be read")
+        what = "rows with their answers" if part == "pairs" else part
+        raise DataError(f"the format {format} ({form.summary}) holds no {what} to be read")
 
     def parse(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
         try:

@@ -75,14 +75,23 @@ class Span:
 class Entities(Result):
     """The labelled stretches of a text, in its order and without overlap.
 
-    Of a text given as tokens the offsets count in the tokens joined by single spaces.
+    Of a text given as tokens the offsets count in the tokens joined by single spaces. `prefixes` are there where the
+    spans were read off tags made elsewhere: for each span its tags' first letters, such as `BII`, which say whether
+    the tags were well-formed.
     """
 
     spans: tuple[Span, ...]
+    prefixes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values; without `prefixes` where there are none."""
+        found = Result.to_dict(self)  # `super()` does not survive how dataclasses make classes with slots
+        return found if self.prefixes else {name: value for name, value in found.items() if name != "prefixes"}
 
     @classmethod
     def _restore(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return data | {"spans": tuple(Span(**span) for span in data["spans"])}
+        prefixes = tuple(data.get("prefixes", ()))
+        return data | {"spans": tuple(Span(**span) for span in data["spans"]), "prefixes": prefixes}
 
 
 @dataclass(frozen=True, slots=True)

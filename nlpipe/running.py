@@ -32,9 +32,9 @@ from nlpipe import (
     loading,
     measured,
     parity,
-    predictions,
     preparing,
     reporting,
+    scored,
 )
 from nlpipe.answering import Asked
 from nlpipe.backbone import Backbone, Location, with_window
@@ -176,11 +176,12 @@ def evaluate_model(
 
 def evaluate_predictions(
     task: str,
-    answers: str,
-    source: Any,
+    answers: str | Sequence[str],
+    source: Any = None,
     columns: Mapping[str, str] | None = None,
     *,
     format: str | None = None,
+    further: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     metrics: Sequence[str] = (),
     bootstrap: int = 1000,
@@ -189,17 +190,21 @@ def evaluate_predictions(
 ) -> Scores:
     """The scores of answers made elsewhere, in the file `answers`, on labelled rows: whatever `data:` takes.
 
-    `format` is the answers' where their file's name does not tell; `options` are the task's; `output` as with
-    `evaluate_model`. Raises RecipeError for options that the task has not, DataError for rows and answers that do not
-    fit, with their numbers, ArtifactError for a folder in use.
+    Several files of answers add to each other by the rows' ids. `source` may be left out where the answers stand
+    beside their rows; `further` are more files of right answers, one a line. `format` is the answers' where their file
+    does not tell; `options` are the task's; `output` as with `evaluate_model`. Raises RecipeError for options that the
+    task has not, DataError for rows and answers that do not fit, with their numbers, ArtifactError for a folder in use.
     """
     if output is not None:
         measured.claim(output)
     registry = plugins or Plugins.discover()
     kind = registry.task(task)
     asked = kind((), options_of(task, options or {}, registry.tasks))
-    split = _test_split(kind, source, columns, registry)
-    results = predictions.read(asked, answers, split, format)
+    evaluation.chosen(asked, metrics)
+    files = [answers] if isinstance(answers, str) else list(answers)
+    split, results = scored.read(
+        asked, files, source, columns or {}, format=format, further=further, hook=registry.dataset
+    )
     scores = evaluation.evaluate(asked, results, split.examples, metrics=metrics, bootstrap=bootstrap)
     if output is not None:
         _keep(output, asked, split, scores, results)

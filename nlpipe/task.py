@@ -66,15 +66,19 @@ class Format:
     """How files of a field's own kind hold a task's rows, or answers to them. Knows lines of text, and no paths.
 
     `rows` reads rows to learn from, to score or to answer. `answers` reads answers made elsewhere: cells for
-    `Task.told`, with the row's `id` where the format has one; else they stand in the order of the rows. `write` turns
-    (a row's cells, its Result) into pieces of text. Each is None where the format has nothing of the kind. Lines keep
-    their ends. All raise DataError where a text as a whole is not of the format.
+    `Task.told`, with the row's `id` where the format has one; else they stand in the order of the rows. `pairs` reads
+    both from one file: the answer's cells as `predicted_x`. `write` turns (a row's cells, its Result) into pieces of
+    text. Each is None where the format has nothing of the kind. Lines keep their ends. All raise DataError where a text
+    as a whole is not of the format. `looks` says whether the beginning of a file looks like it, for those whose names
+    tell nothing.
     """
 
     summary: str
     rows: Callable[[Iterable[str]], Iterator[FormatRow]] | None = None
     answers: Callable[[Iterable[str]], Iterator[FormatRow]] | None = None
+    pairs: Callable[[Iterable[str]], Iterator[FormatRow]] | None = None
     write: Callable[[Iterable[tuple[Mapping[str, Any], Any]]], Iterator[str]] | None = None
+    looks: Callable[[str], bool] | None = None
 
 
 InputT = TypeVar("InputT", bound=Record)
@@ -92,6 +96,11 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     replace. `formats` are the files of the task's own kind, by the name that a recipe gives as `format`. `further` are
     metrics that are computed where a recipe (`evaluate.metrics`) or a call names them; `named` has those of them whose
     names have a part to choose.
+
+    Of answers made elsewhere: `said_as` has the fields of the Result that they must have, the one that a bare answer is
+    first, with the names that others give them. `right_lines` is the field of an Example (a list, where there may be
+    several) that files of one right answer a line fill. `unanswered` is the Result of a row without an answer; None:
+    each row needs one.
     """
 
     name: ClassVar[str]
@@ -104,6 +113,9 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     metrics: ClassVar[tuple[Metric, ...]]
     further: ClassVar[tuple[Metric, ...]] = ()
     formats: ClassVar[Mapping[str, Format]] = {}
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {}
+    right_lines: ClassVar[str | None] = None
+    unanswered: ClassVar[Result | None] = None
     call_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, labels: Sequence[str] = (), options: OptionsT | None = None) -> None:
@@ -206,6 +218,14 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
         Each is a sentence of its own; the core puts it behind the source's name and logs it once per set.
         """
         return ()
+
+    @classmethod
+    def gathered(cls, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Rows of a table of which several make one, put together, as judgements and rankings; as they are by default.
+
+        Only for a task with `Item`. Raises DataError for rows that cannot be put together.
+        """
+        return rows
 
     def told(self, cells: Mapping[str, Any], example: ExampleT) -> Mapping[str, Any]:
         """An answer made elsewhere as the Result's fields, for answers in other forms; as it is by default.

@@ -18,6 +18,7 @@ from nlpipe.objectives.entailment import Entailed
 from nlpipe.objectives.sequence_label import over_windows
 from nlpipe.results import Label
 from nlpipe.task import Family, Task
+from nlpipe_classification.answers import likeliest
 from nlpipe_classification.details import details
 from nlpipe_classification.examples import Labelled, Question
 from nlpipe_classification.options import HEARD, Settings
@@ -38,6 +39,13 @@ class Classification(Task[Question, Labelled, Label, Settings]):
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1, MCC)
     further: ClassVar[tuple[Metric, ...]] = (MICRO_F1, WEIGHTED_F1, ECE, BRIER)
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {
+        "label": ("class", "category", "intent"),
+        "labels": ("classes", "categories"),
+        "score": ("probability", "confidence"),
+        "scores": ("probabilities", "probs"),
+    }
+    right_lines: ClassVar[str | None] = "label"
     call_options: ClassVar[frozenset[str]] = frozenset(
         {"labels", "multi_label", "threshold", "thresholds", "windows", *HEARD}
     )
@@ -165,17 +173,23 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         return Label(best, scores[best], scores, held)
 
     def told(self, cells: Mapping[str, Any], example: Labelled) -> Mapping[str, Any]:
-        """Also a label alone, or all `labels` that hold; spelt as in rows."""
+        """Also a label alone, all `labels` that hold, or the probabilities alone; spelt as in rows."""
+        cells = likeliest(cells)
         if "label" not in cells and "labels" not in cells:
             return cells
-        given = cells["labels"] if isinstance(cells.get("labels"), list) else [cells.get("label")]
+        lists = [cells[name] for name in ("labels", "label") if isinstance(cells.get(name), list)]
+        given = lists[0] if lists else [cells.get("label")]
         named = [name for name in given if name is not None]
         if odd := [name for name in named if not isinstance(name, str | int)]:
             raise DataError(f"a label is a name or a number, not {odd[0]!r}")
-        names = self.Example(text="", labels=tuple(named)).names
-        scores = cells.get("scores") or {}
+        spelt = self._spelt
+        names = spelt(named)
+        scores = {spelt([name])[0]: value for name, value in (cells.get("scores") or {}).items()}
         first = names[0] if names else None
         return {"score": None, **cells, "label": first, "labels": list(names), "scores": scores}
+
+    def _spelt(self, names: Sequence[str | int]) -> tuple[str, ...]:
+        return self.Example(text="", labels=tuple(names)).names
 
     def tune(self, results: Sequence[Label], examples: Sequence[Labelled]) -> Settings:
         """With several labels, each one's threshold of the best F1 on validation rows, in steps of 0.05.

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 def indicators(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
     """[n, 2 x labels]: the right labels as 0/1, then the answered ones. Labels in order of their names."""
+    without = sum(example.label is None and example.labels is None for example in examples)
+    if without:
+        raise DataError(f"{without:,} of {len(examples):,} rows have no `label` (or `labels`) to score by")
     right = [example.names for example in examples]
     names = sorted({*(n for row in right for n in row), *(n for r in results for n in r.labels)})
     index = {name: at for at, name in enumerate(names)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -69,6 +69,10 @@ class LanguageModelling(Task[Given, Given, Likelihood, Settings]):
     Result = Likelihood
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (PERPLEXITY, BITS_PER_CHARACTER, BITS_PER_BYTE)
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {
+        "log_probability": ("log_likelihood", "logprob"),
+        "tokens": ("num_tokens", "token_count"),
+    }
     call_options: ClassVar[frozenset[str]] = frozenset({"token_log_probabilities"})
 
     @classmethod
@@ -117,6 +121,14 @@ class LanguageModelling(Task[Given, Given, Likelihood, Settings]):
             math.exp(mean) if mean < 700 else math.inf,
             each if self.options.token_log_probabilities else (),
         )
+
+    def told(self, cells: Mapping[str, Any], example: Given) -> Mapping[str, Any]:
+        """Also without `perplexity`, which the other two give."""
+        total, tokens = cells.get("log_probability"), cells.get("tokens")
+        if "perplexity" in cells or not isinstance(total, int | float) or not isinstance(tokens, int) or tokens < 1:
+            return cells
+        mean = -total / tokens
+        return {**cells, "perplexity": math.exp(mean) if mean < 700 else math.inf}
 
     @classmethod
     def samples(cls) -> Sequence[Given]:

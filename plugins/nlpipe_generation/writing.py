@@ -43,6 +43,8 @@ class Written(Given):
     @model_validator(mode="before")
     @classmethod
     def _last_turn(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("completions"), list):
+            data = {**data, "completions": tuple(data["completions"])}
         turns = data.get("messages") if isinstance(data, Mapping) else None
         if not turns or not isinstance(turns, list | tuple):
             return data
@@ -87,6 +89,8 @@ class Writing(Task[Given, Written, Text, Settings]):
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (EXACT_MATCH, CHRF)
     further: ClassVar[tuple[Metric, ...]] = DISTINCT
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {"text": ("completion", "answer")}
+    right_lines: ClassVar[str | None] = "completions"
     call_options: ClassVar[frozenset[str]] = frozenset({"token_log_probabilities"})
 
     @classmethod

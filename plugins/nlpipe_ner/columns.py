@@ -25,25 +25,63 @@ _SPACES = re.compile("[ \t\r\n]+")
 
 def read(lines: Iterable[str]) -> Iterator[FormatRow]:
     """A row of `tokens` and `tags` per sentence."""
+    yield from _sentences(lines)
+
+
+def _sentences(lines: Iterable[str], *, alone: bool = False, golds: bool = False) -> Iterator[FormatRow]:
+    """The sentences; `alone` takes lines of a tag alone, `golds` the column before the last as well."""
     tokens: list[str] = []
     tags: list[str] = []
+    before: list[str] = []
     start, fault = 0, ""
+
+    def row() -> FormatRow:
+        cells = {"tokens": tokens, "tags": tags}
+        return FormatRow(cells | {"tags": before, "predicted_tags": tags} if golds else cells, start, fault)
+
     for number, line in enumerate(lines, 1):
         columns = _columns(line)
         if columns is None or columns[0] == DOCUMENT:
             if tokens or fault:
-                yield FormatRow({"tokens": tokens, "tags": tags}, start, fault)
-            tokens, tags, fault = [], [], ""
+                yield row()
+            tokens, tags, before, fault = [], [], [], ""
             continue
         if columns[0].startswith("#") and (len(columns) == 1 or parse(columns[-1]) is None):
             continue
         if not tokens and not fault:
             start = number
+        columns = ["", *columns] if alone and len(columns) == 1 else columns
         tokens.append(columns[0])
         tags.append(columns[-1])
-        fault = fault or _fault(number, columns)
+        before.append(columns[-2] if len(columns) > 1 else "")
+        fault = fault or _fault(number, columns, alone=alone, golds=golds)
     if tokens or fault:
-        yield FormatRow({"tokens": tokens, "tags": tags}, start, fault)
+        yield row()
+
+
+def read_answers(lines: Iterable[str]) -> Iterator[FormatRow]:
+    """The tags of each sentence; the words too where there is more than one column."""
+    for row in _sentences(lines, alone=True):
+        tokens = row.cells["tokens"]
+        yield row if any(tokens) else FormatRow({"tags": row.cells["tags"]}, row.line, row.fault)
+
+
+def read_pairs(lines: Iterable[str]) -> Iterator[FormatRow]:
+    """Words with their tags in the last column but one and those answered in the last: what conlleval takes."""
+    yield from _sentences(lines, golds=True)
+
+
+def looks(head: str) -> bool:
+    """Whether the lines of a text end in tags."""
+    found = 0
+    for line in head.split("\n")[:200]:
+        columns = _columns(line)
+        if columns is None or columns[0] == DOCUMENT or (columns[0].startswith("#") and parse(columns[-1]) is None):
+            continue
+        if parse(columns[-1]) is None:
+            return False
+        found += 1
+    return found > 0
 
 
 def _columns(line: str) -> list[str] | None:
@@ -54,10 +92,12 @@ def _columns(line: str) -> list[str] | None:
     return bare.split("\t") if "\t" in bare else _SPACES.split(bare)
 
 
-def _fault(number: int, columns: list[str]) -> str:
+def _fault(number: int, columns: list[str], *, alone: bool, golds: bool) -> str:
+    if golds and (len(columns) < 3 or parse(columns[-2]) is None):
+        return f"line {number} has no word, right tag and answered tag, the tags in the last two columns"
     if len(columns) < 2:
         return f"line {number} is {columns[0]!r}: one column, where a word and its tag are two at least"
-    if not columns[0].strip():
+    if not columns[0].strip() and not alone:
         return f"line {number} has no word before its tag {columns[-1]!r}"
     if parse(columns[-1]) is None:
         return (
@@ -97,5 +137,10 @@ def _chunks(result: Entities, words: tuple[tuple[int, int], ...]) -> list[Chunk]
 
 
 CONLL = Format(
-    "a word per line, its tag in the last column, empty lines between sentences", rows=read, answers=read, write=written
+    "a word per line, its tag in the last column, empty lines between sentences",
+    rows=read,
+    answers=read_answers,
+    pairs=read_pairs,
+    write=written,
+    looks=looks,
 )

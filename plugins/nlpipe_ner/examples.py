@@ -15,7 +15,7 @@ from pydantic import model_validator
 from nlpipe.errors import DataError
 from nlpipe.task import Record
 from nlpipe_ner import segments
-from nlpipe_ner.schemes import Chunk, parse, read
+from nlpipe_ner.schemes import Chunk, parse, prefixes, read
 
 Span = tuple[int, int]
 Entity = tuple[int, int, str]
@@ -121,6 +121,13 @@ class TaggedText(PlainText):
         return tuple(p.given if p.inside else (*_hull(self.words, p.chunk), p.chunk.type) for p in self.placed)
 
     @cached_property
+    def marked(self) -> tuple[tuple[Entity, str], ...]:
+        """The gold entities with their tags' prefixes; of spans with "", as nothing can be wrong with them."""
+        if self.tags is None:
+            return tuple((entity, "") for entity in self.entities)
+        return tuple(((*_hull(self.words, c), c.type), prefixes(self.tags, c)) for c in read(self.tags))
+
+    @cached_property
     def chunks(self) -> tuple[list[Chunk], list[Entity]]:
         """The entities that can be learnt word by word, and those that cannot because they overlap one of these.
 
@@ -137,20 +144,31 @@ class TaggedText(PlainText):
         return kept, left
 
 
-def tagged(tags: Any, tokens: Any, example: TaggedText) -> list[dict[str, Any]]:
-    """The entities that tags spell, as a result's spans: of the row's words, or of other tokens of the same text.
+def tagged(tags: Any, tokens: Any, example: TaggedText) -> dict[str, Any]:
+    """The entities that tags spell, as a result's fields: of the row's words, or of other tokens of the same text.
 
     Raises DataError where they are no tags, are not as many as the words, or where the tokens are another text's.
     """
     text = example.whole
-    words = example.words if tokens is None else placed_in(text, tokens)
+    words = example.words if tokens is None or _alike(tokens, example) else placed_in(text, tokens)
     if not (isinstance(tags, list) and all(isinstance(tag, str) and parse(tag) for tag in tags)):
         odd = next((tag for tag in tags if not (isinstance(tag, str) and parse(tag))), "") if tags else tags
         raise DataError(f"{odd!r} is no tag; a tag is O, or B-, I-, E-, S- (or L-, U-, M-) before a type")
     if len(tags) != len(words):
         raise DataError(f"has {len(tags)} tags for {len(words)} words")
-    cuts = [(*_hull(words, chunk), chunk.type) for chunk in read(tags)]
-    return [{"start": start, "end": end, "label": label, "text": text[start:end]} for start, end, label in cuts]
+    chunks = read(tags)
+    cuts = [(*_hull(words, chunk), chunk.type) for chunk in chunks]
+    spans = [{"start": start, "end": end, "label": label, "text": text[start:end]} for start, end, label in cuts]
+    return {"spans": spans, "prefixes": [prefixes(tags, chunk) for chunk in chunks]}
+
+
+def _alike(tokens: Any, example: TaggedText) -> bool:
+    """Whether tokens are the row's words, half of which may be written in another way (lower-cased, `<unk>`)."""
+    if not isinstance(tokens, list) or len(tokens) != len(example.words):
+        return False
+    ours = (example.whole[start:end] for start, end in example.words)
+    same = sum(str(one).lower() == other.lower() for one, other in zip(tokens, ours, strict=True))
+    return 2 * same >= len(tokens)
 
 
 def placed_in(text: str, tokens: Sequence[Any]) -> tuple[Span, ...]:

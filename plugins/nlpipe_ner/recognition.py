@@ -21,7 +21,7 @@ from nlpipe_ner.decoding import Automaton
 from nlpipe_ner.details import details
 from nlpipe_ner.examples import Marked, PlainText, TaggedText, problems, tagged
 from nlpipe_ner.schemes import OUTSIDE, Chunk, Scheme, detect, faults, parse, read, write
-from nlpipe_ner.scores import BORDERS_F1, F1, PRECISION, RECALL
+from nlpipe_ner.scores import F1, FURTHER, PRECISION, RECALL, of_type
 
 _SCHEMES: dict[str, Scheme] = {"bio": "iob2", "iob2": "iob2", "iob1": "iob1", "iobes": "iobes", "bilou": "iobes"}
 
@@ -52,8 +52,9 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
     Result = Entities
     Options = EntityOptions
     metrics: ClassVar[tuple[Metric, ...]] = (F1, PRECISION, RECALL)
-    further: ClassVar[tuple[Metric, ...]] = (BORDERS_F1,)
+    further: ClassVar[tuple[Metric, ...]] = FURTHER
     formats: ClassVar[Mapping[str, Format]] = {"conll": CONLL}
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {"spans": ("entities",), "tags": ("ner_tags", "labels")}
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
@@ -98,11 +99,15 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
         return Entities(tuple(spans))
 
     def told(self, cells: Mapping[str, Any], example: TaggedText) -> Mapping[str, Any]:
-        """Also `tags`: one for each word of the row, or of the answer's own `tokens` where it has them."""
+        """Also `tags`: one for each word of the row, or of the answer's own `tokens` where it has them.
+
+        And spans under the names of others: `type` or `entity_group`, `word`, or [start, end, label].
+        """
+        cells = _ours(cells)
         if "tags" in cells:
-            return {"spans": tagged(cells["tags"], cells.get("tokens"), example)}
+            return tagged(cells["tags"], cells.get("tokens"), example)
         text = example.whole
-        for at, span in enumerate(cells.get("spans") or ()):
+        for at, span in enumerate(cells["spans"] if isinstance(cells.get("spans"), list) else ()):
             try:
                 problem = next(problems(f"spans[{at}]", Marked.model_validate(_bare(span)), text), None)
             except ValidationError:
@@ -132,6 +137,15 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
         return details(results, examples)
 
     @classmethod
+    def named(cls, name: str, examples: Sequence[TaggedText] = ()) -> Sequence[Metric] | None:
+        """`f1:PER`, `precision:PER` and `recall:PER`: of one type; `f1:each`: of each type that the rows have."""
+        score, _, kind = name.partition(":")
+        if score not in {"f1", "precision", "recall"} or not kind:
+            return None
+        kinds = sorted({label for example in examples for *_, label in example.entities}) if kind == "each" else [kind]
+        return [of_type(score, one) for one in kinds]
+
+    @classmethod
     def notes(cls, examples: Sequence[TaggedText], options: EntityOptions) -> tuple[str, ...]:
         """Ill-formed tags that were repaired, gold spans that overlap others, and those that were widened."""
         found = [_repairs(examples, options), _overlaps(examples), _widened(examples)]
@@ -159,6 +173,29 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
         if not types:
             raise DataError("no training row has any entity, so there is nothing to learn")
         return (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+
+
+_LABELS = ("label", "type", "entity_group", "entity", "entity_type")
+
+
+def _ours(cells: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An answer under the Result's own names; tags in the place of spans are tags."""
+    given = cells.get("spans")
+    if not isinstance(given, list):
+        return cells
+    if given and all(isinstance(one, str) for one in given):
+        return {name: cell for name, cell in cells.items() if name != "spans"} | {"tags": given}
+    return {name: cell for name, cell in cells.items() if name != "tags"} | {"spans": [_span(one) for one in given]}
+
+
+def _span(given: Any) -> Any:
+    if isinstance(given, list) and len(given) == 3:
+        given = dict(zip(("start", "end", "label"), given, strict=True))
+    if not isinstance(given, Mapping):
+        return given
+    label = next((given[name] for name in _LABELS if name in given), None)
+    found = {name: given[name] for name in ("start", "end", "score", "text") if name in given}
+    return found if label is None else {**found, "label": label}
 
 
 def _bare(span: Any) -> Any:

@@ -56,6 +56,21 @@ def read(tags: Sequence[str]) -> list[Chunk]:
     return chunks
 
 
+def prefixes(tags: Sequence[str], chunk: Chunk) -> str:
+    """The prefixes of a chunk's tags in the letters of IOBES, such as `BII` or `S`."""
+    return "".join((parse(tag) or (OUTSIDE, ""))[0] for tag in tags[chunk.first : chunk.last])
+
+
+def strict(prefix: str, scheme: Scheme) -> bool:
+    """Whether the tags of a chunk, by their `prefixes`, are well-formed IOB2 or IOBES.
+
+    seqeval's strict mode keeps these alone; conlleval, and seqeval by default, read the others as best they can.
+    """
+    if scheme == "iobes":
+        return prefix in {"", "S"} or (prefix[0] + prefix[-1] == "BE" and set(prefix[1:-1]) <= {"I"})
+    return prefix[:1] in {"", "B"}
+
+
 def write(chunks: Iterable[Chunk], length: int, scheme: Scheme = "iob2") -> list[str]:
     """The tags of `length` words in a scheme; the chunks must not overlap."""
     tags = [OUTSIDE] * length

@@ -1,17 +1,19 @@
 """Entity precision, recall and F1: an entity is right if its offsets and its type are exactly right.
 
-Micro-averaged over all entities of all rows, as conlleval and seqeval (`mode="strict"`) do; a share of nothing
-is 0, as there.
+Micro-averaged over all entities of all rows; a share of nothing is 0. Which entities ill-formed tags spell is a
+convention: `conlleval` reads every sequence of tags (so does seqeval by default), seqeval's `strict` mode leaves out
+what is not well-formed. Of well-formed tags, and of spans, both are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nlpipe.metrics import Metric
+from nlpipe_ner.schemes import Scheme, strict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,26 +22,47 @@ if TYPE_CHECKING:
     from nlpipe_ner.examples import TaggedText
 
     Counts = NDArray[np.float64]
+    Sets = Callable[[Sequence[Entities], Sequence[TaggedText]], tuple[list[set[Any]], list[set[Any]]]]
 
 
-def counts(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Counts:
-    """[n, 3]: each row's entities that are right, too many, and missing."""
-    rows = np.zeros((len(examples), 3))
-    for at, (result, example) in enumerate(zip(results, examples, strict=True)):
-        right = set(example.entities)
-        said = {(span.start, span.end, span.label) for span in result.spans}
-        rows[at] = len(right & said), len(said - right), len(right - said)
-    return rows
+def _said(result: Entities) -> list[tuple[tuple[int, int, str], str]]:
+    prefixes = result.prefixes or ("",) * len(result.spans)
+    return [((s.start, s.end, s.label), prefix) for s, prefix in zip(result.spans, prefixes, strict=True)]
 
 
-def borders(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Counts:
-    """[n, 3]: the same for offsets alone, whatever the type."""
-    rows = np.zeros((len(examples), 3))
-    for at, (result, example) in enumerate(zip(results, examples, strict=True)):
-        right = {(start, end) for start, end, _ in example.entities}
-        said = {(span.start, span.end) for span in result.spans}
-        rows[at] = len(right & said), len(said - right), len(right - said)
-    return rows
+def _all(results: Sequence[Entities], examples: Sequence[TaggedText]) -> tuple[list[set[Any]], list[set[Any]]]:
+    """What is right and what was said in each row."""
+    return [set(e.entities) for e in examples], [{entity for entity, _ in _said(r)} for r in results]
+
+
+def _borders(results: Sequence[Entities], examples: Sequence[TaggedText]) -> tuple[list[set[Any]], list[set[Any]]]:
+    right, said = _all(results, examples)
+    return [{e[:2] for e in row} for row in right], [{e[:2] for e in row} for row in said]
+
+
+def scheme_of(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Scheme:
+    """IOBES where any tag has its letters (or BILOU's), else IOB2, as seqeval finds it."""
+    marks = [mark for row in (*(e.marked for e in examples), *map(_said, results)) for _, mark in row]
+    return "iobes" if any(set(mark) & {"E", "S"} for mark in marks) else "iob2"
+
+
+def _strict(results: Sequence[Entities], examples: Sequence[TaggedText]) -> tuple[list[set[Any]], list[set[Any]]]:
+    scheme = scheme_of(results, examples)
+    rows: tuple[Any, Any] = [e.marked for e in examples], [_said(r) for r in results]
+    right, said = ([{entity for entity, mark in row if strict(mark, scheme)} for row in side] for side in rows)
+    return right, said
+
+
+def _counts(sets: Sets, kind: str | None = None) -> Callable[..., Counts]:
+    def counts(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Counts:
+        """[n, 3]: each row's entities that are right, too many, and missing."""
+        rows = np.zeros((len(examples), 3))
+        for at, (right, said) in enumerate(zip(*sets(results, examples), strict=True)):
+            theirs, ours = ({e for e in side if kind is None or e[2] == kind} for side in (right, said))
+            rows[at] = len(theirs & ours), len(ours - theirs), len(theirs - ours)
+        return rows
+
+    return counts
 
 
 def _share(part: float, whole: float) -> float:
@@ -64,7 +87,36 @@ def f1(rows: Counts) -> float:
     return _share(2 * hits, 2 * hits + false + missed)
 
 
-F1 = Metric("f1", "f1|entity|strict|micro|nlpipe:1", counts, f1)
-PRECISION = Metric("precision", "precision|entity|strict|micro|nlpipe:1", counts, precision)
-RECALL = Metric("recall", "recall|entity|strict|micro|nlpipe:1", counts, recall)
-BORDERS_F1 = Metric("borders_f1", "f1|entity|borders|micro|nlpipe:1", borders, f1)
+_VALUES = {"f1": f1, "precision": precision, "recall": recall}
+
+
+def _metric(score: str, rule: str, sets: Sets, prefix: str = "") -> Metric:
+    return Metric(f"{prefix}{score}", f"{score}|entity|{rule}|micro|nlpipe:2", _counts(sets), _VALUES[score])
+
+
+def of_type(score: str, kind: str) -> Metric:
+    """`f1`, `precision` or `recall` of the entities of one type."""
+    signature = f"{score}|entity|exact|tags:conlleval|type:{kind}|nlpipe:2"
+    return Metric(f"{score}:{kind}", signature, _counts(_all, kind), _VALUES[score])
+
+
+def macro(rows: Counts) -> float:
+    """The mean of the types' F1, over types that occur in gold or answers; 0 where none does."""
+    hits, false, missed = np.split(rows.sum(axis=0), 3)
+    there = hits + false + missed > 0
+    return float((2 * hits[there] / (2 * hits + false + missed)[there]).mean()) if there.any() else 0.0
+
+
+def _by_type(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Counts:
+    """[n, 3 types]: each row's entities of each type that are right, too many, and missing."""
+    right, said = _all(results, examples)
+    kinds = sorted({kind for row in (*right, *said) for *_, kind in row})
+    columns = [_counts(_all, kind)(results, examples) for kind in kinds]
+    return np.stack(columns, axis=2).reshape(len(right), -1) if columns else np.zeros((len(right), 3))
+
+
+F1, PRECISION, RECALL = (_metric(score, "exact|tags:conlleval", _all) for score in _VALUES)
+STRICT = tuple(_metric(score, "strict|IOB2,IOBES", _strict, "strict_") for score in _VALUES)
+BORDERS = tuple(_metric(score, "borders|tags:conlleval", _borders, "borders_") for score in _VALUES)
+MACRO_F1 = Metric("macro_f1", "f1|entity|exact|tags:conlleval|macro|nlpipe:2", _by_type, macro)
+FURTHER = (*STRICT, *BORDERS, MACRO_F1)

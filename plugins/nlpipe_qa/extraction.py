@@ -70,6 +70,10 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     Options = QuestionOptions
     metrics: ClassVar[tuple[Metric, ...]] = (F1, EXACT_MATCH)
     formats: ClassVar[Mapping[str, Format]] = {"squad": SQUAD, "squad-na": CHANCES}
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {
+        "text": ("answer", "prediction_text"),
+        "no_answer_score": ("no_answer_probability", "na_prob", "null_odds"),
+    }
     call_options: ClassVar[frozenset[str]] = frozenset({"threshold", "top_k"})
 
     def __init__(self, labels: Sequence[str] = (), options: QuestionOptions | None = None) -> None:

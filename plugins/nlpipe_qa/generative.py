@@ -110,6 +110,8 @@ class GenerativeQuestionAnswering(Task[Question, QuestionAnswered, Text, Setting
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (F1, EXACT_MATCH)
     formats: ClassVar[Mapping[str, Format]] = {"squad": SQUAD}
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {"text": ("answer", "prediction_text")}
+    right_lines: ClassVar[str | None] = "answers"
 
     def __init__(self, labels: Sequence[str] = (), options: Settings | None = None) -> None:
         super().__init__(labels, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,18 @@ def read_answers(lines: Iterable[str]) -> Iterator[FormatRow]:
             yield FormatRow({}, fault=f"the answer to {key!r} must be text, is {json.dumps(text)[:40]}")
 
 
+def read_chances(lines: Iterable[str]) -> Iterator[FormatRow]:
+    """How likely it is that there is no answer, for each id: a probability, or odds on any scale."""
+    found = _json(lines)
+    if not isinstance(found, Mapping):
+        raise DataError("chances in SQuAD's form are one object, each question's id with a number")
+    for key, value in found.items():
+        if isinstance(value, int | float):
+            yield FormatRow({"id": key, "no_answer_score": float(value)})
+        else:
+            yield FormatRow({}, fault=f"the chance of {key!r} must be a number, is {json.dumps(value)[:40]}")
+
+
 def write_answers(pairs: Iterable[tuple[Mapping[str, Any], Answer]]) -> Iterator[str]:
     """The same, from answers to rows with an `id`."""
     return _object((_id(cells), result.text) for cells, result in pairs)
@@ -103,10 +116,19 @@ def _list(found: Any, place: str) -> list[Any]:
     return found
 
 
+_ARTICLES = re.compile(r'\s*\{.{0,4000}?"paragraphs"\s*:\s*\[', re.DOTALL)
+_NUMBERS = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*-?\d')
+
 SQUAD = Format(
     "SQuAD's json: articles with questions; answers as {id: text}",
     rows=read,
     answers=read_answers,
     write=write_answers,
+    looks=lambda head: _ARTICLES.match(head) is not None,
 )
-CHANCES = Format("SQuAD's json of {id: probability of no answer}", write=write_chances)
+CHANCES = Format(
+    "SQuAD's json of {id: probability of no answer}",
+    answers=read_chances,
+    write=write_chances,
+    looks=lambda head: _NUMBERS.match(head) is not None,
+)

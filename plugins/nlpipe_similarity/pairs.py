@@ -65,6 +65,8 @@ class Pairs(Task[Pair, ScoredPair, Similarity, PairOptions]):
     Result = Similarity
     Options = PairOptions
     metrics: ClassVar[tuple[Metric, ...]] = (SPEARMAN, PEARSON)
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {"similarity": ("score", "cosine")}
+    right_lines: ClassVar[str | None] = "score"
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
@@ -131,7 +133,13 @@ class Pairs(Task[Pair, ScoredPair, Similarity, PairOptions]):
         return Similarity(low + value * (high - low), "score")
 
     def told(self, cells: Mapping[str, Any], example: ScoredPair) -> Mapping[str, Any]:
-        """Also a number alone; correlations do not ask what it measures."""
+        """Also a number alone, or one as text; correlations do not ask what it measures."""
+        value = cells.get("similarity")
+        if isinstance(value, str):
+            try:
+                return {"measure": "score", **cells, "similarity": float(value)}
+            except ValueError:
+                raise DataError(f"{value[:40]!r} is no number") from None
         return {"measure": "score", **cells}
 
     def baselines(

@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -18,9 +18,10 @@ from nlpipe.metrics import Metric
 from nlpipe.objectives import Embedding, Objective
 from nlpipe.objectives.base import Answer, Query, Texts, Vectors
 from nlpipe.results import Ranked, Ranking
-from nlpipe.task import Family, Record, Task
+from nlpipe.task import Family, Format, Record, Task
 from nlpipe_similarity.details import search_details
-from nlpipe_similarity.ranks import MRR, NDCG, RECALL
+from nlpipe_similarity.ranks import MAP, MRR, NDCG, PRECISION, RECALL, at
+from nlpipe_similarity.trec import TREC, gathered, ordered
 from nlpipe_similarity.vectors import VectorOptions, alike, embedding
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
     Item = Document
     Options = SearchOptions
     metrics: ClassVar[tuple[Metric, ...]] = (NDCG, MRR, RECALL)
+    further: ClassVar[tuple[Metric, ...]] = (PRECISION, MAP)
+    formats: ClassVar[Mapping[str, Format]] = {"trec": TREC}
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {"documents": ("ranking", "results", "retrieved")}
+    unanswered: ClassVar[Ranking | None] = Ranking(())
 
     def __init__(self, labels: Sequence[str] = (), options: SearchOptions | None = None) -> None:
         super().__init__(labels, options)
@@ -159,6 +164,30 @@ class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
             ranked.append(self._ranking(scores, "words"))
         return {"words in common": ranked}
 
+    @classmethod
+    def named(cls, name: str, examples: Sequence[JudgedSearch] = ()) -> Sequence[Metric] | None:
+        """Any depth: `recall@100`, `ndcg@5`, `mrr@1000`, `map@1000`, `precision@1`."""
+        found = at(name)
+        return None if found is None else [found]
+
+    @classmethod
+    def gathered(cls, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Judged or ranked documents, one a row, as one row for each query."""
+        return gathered(rows)
+
+    def told(self, cells: Mapping[str, Any], example: JudgedSearch) -> Mapping[str, Any]:
+        """Also ids alone, the best first, or an object of ids with their scores."""
+        given = cells.get("documents")
+        if isinstance(given, Mapping):
+            given = ordered(given)
+        if not isinstance(given, list):
+            return cells
+        found = [_ranked(one, rank) for rank, one in enumerate(given)]
+        ids = [one["id"] for one in found if isinstance(one, Mapping) and "id" in one]
+        if twice := next((one for one, count in Counter(ids).items() if count > 1), None):
+            raise DataError(f"the ranking has the document {twice!r} more than once")
+        return {**cells, "documents": found}
+
     def details(self, results: Sequence[Ranking], examples: Sequence[JudgedSearch]) -> Iterable[Detail]:
         """Where right documents stand, and the worst rankings."""
         return search_details(results, examples)
@@ -175,6 +204,20 @@ class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
             JudgedSearch(query="Who built the old mill?", positive="The mill was put up by two brothers in 1811."),
             JudgedSearch(query="How long is the tunnel?", positive="It runs nine kilometres under the ridge."),
         )
+
+
+def _ranked(given: Any, rank: int) -> Any:
+    """A document of a ranking made elsewhere; without a score its place, from the best down."""
+    if isinstance(given, list) and len(given) == 2:
+        given = dict(zip(("id", "similarity"), given, strict=True))
+    if isinstance(given, str | int):
+        given = {"id": str(given)}
+    if not isinstance(given, Mapping):
+        return given
+    key = next((given[name] for name in ("id", "doc_id", "docid", "document_id", "_id") if name in given), None)
+    score = next((given[name] for name in ("similarity", "score") if name in given), -float(rank))
+    found = {name: cell for name, cell in given.items() if name == "text"}
+    return {**found, "similarity": score} if key is None else {**found, "id": str(key), "similarity": score}
 
 
 def _values(answer: Answer) -> NDArray[np.float32]:

@@ -78,6 +78,8 @@ class Summarization(Task[Given, Summarized, Text, Settings]):
     Result = Text
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (ROUGE_L, ROUGE_1, ROUGE_2, ROUGE_LSUM)
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {"text": ("summary", "generated_summary")}
+    right_lines: ClassVar[str | None] = "summaries"
 
     def __init__(self, labels: Sequence[str] = (), options: Settings | None = None) -> None:
         super().__init__(labels, options)

@@ -81,6 +81,8 @@ class Translation(Task[Given, Translated, Text, Settings]):
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (BLEU, CHRF, TER)
     further: ClassVar[tuple[Metric, ...]] = (CHRF_WORDS,)
+    said_as: ClassVar[Mapping[str, Sequence[str]]] = {"text": ("translation", "target")}
+    right_lines: ClassVar[str | None] = "targets"
     call_options: ClassVar[frozenset[str]] = frozenset({"source_lang", "target_lang"})
 
     def __init__(self, labels: Sequence[str] = (), options: Settings | None = None) -> None:

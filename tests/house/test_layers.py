@@ -28,7 +28,7 @@ LAYERS = (
     "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
     "tracking event_log inspect",
     "checking",
-    "exporting launchers many running scaffold reporting data_check doctor grid predicting predictions tables",
+    "exporting launchers many running scaffold reporting data_check doctor grid predicting predictions scored tables",
     "plugin_check testing smoke",
     "cli compat __main__",
 )
