@@ -250,7 +250,7 @@ def evaluate(
 
     if (model is None) == (not predictions):
         raise DataError("say what to score: a model, or --predictions FILE with --task NAME")
-    first, *further = data or [None]
+    first, further = (data[0], data[1:]) if data else (None, [])
     source = None if first is None else {"path": first, "format": data_format}
     ours = _pairs(columns, "--columns")
     if not predictions:

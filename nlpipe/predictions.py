@@ -50,7 +50,7 @@ def results(task: Task[Any, Any, Any, Any], files: Mapping[str, Sequence[Row]], 
     matched = [_matched(rows, split, path, optional=task.unanswered is not None) for path, rows in files.items()]
     path, beside = next(iter(files)), next(iter(files)) == split.source
     faults = Faults(f"{path}: {{rows}} cannot be used")
-    found = []
+    found: list[Any] = []
     for rows, example in zip(zip(*matched, strict=True), split.examples, strict=True):
         first = rows[0]
         if first is None:
@@ -65,7 +65,7 @@ def results(task: Task[Any, Any, Any, Any], files: Mapping[str, Sequence[Row]], 
             where = f"row {first.number}" + ("" if first.line is None else f" (line {first.line})")
             faults.add(where, *(error.problems or [Problem("", "", str(error))]))
     faults.check()
-    return cast("list[Result]", found)
+    return found
 
 
 def from_text(cells: Mapping[str, Any], task: AnyTask) -> dict[str, Any]:

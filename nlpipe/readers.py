@@ -167,6 +167,7 @@ def numbered_rows(
     read, and where there was no row at all.
     """
     name, none = source_name(source), True
+    parse: Callable[[IO[Any], str, Faults], Iterator[Row]]
     if format == "json" and part == "answers":
         parse = read_json_answers
     else:

@@ -44,8 +44,8 @@ def read(
     one of the answers' files, the first of these has the rows as well. Raises DataError for rows and answers that do
     not fit.
     """
-    for path in answers:
-        check_file(path)
+    for file in answers:
+        check_file(file)
     path, kind = _place(source)
     if source is None or (path is not None and _same(path, answers[0])):
         split, found = _both(task, answers[0], format or kind, columns)

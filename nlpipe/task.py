@@ -115,7 +115,7 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     formats: ClassVar[Mapping[str, Format]] = {}
     said_as: ClassVar[Mapping[str, Sequence[str]]] = {}
     right_lines: ClassVar[str | None] = None
-    unanswered: ClassVar[Result | None] = None
+    unanswered: ClassVar[Any] = None
     call_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, labels: Sequence[str] = (), options: OptionsT | None = None) -> None:

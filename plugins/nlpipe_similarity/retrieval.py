@@ -76,7 +76,7 @@ class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
     further: ClassVar[tuple[Metric, ...]] = (PRECISION, MAP)
     formats: ClassVar[Mapping[str, Format]] = {"trec": TREC}
     said_as: ClassVar[Mapping[str, Sequence[str]]] = {"documents": ("ranking", "results", "retrieved")}
-    unanswered: ClassVar[Ranking | None] = Ranking(())
+    unanswered: ClassVar[Any] = Ranking(())
 
     def __init__(self, labels: Sequence[str] = (), options: SearchOptions | None = None) -> None:
         super().__init__(labels, options)
