@@ -67,8 +67,8 @@ def main() -> None:
         app(standalone_mode=True)
     except NlpipeError as error:
         _end(error)
-    except KeyboardInterrupt:
-        ERRORS.print("interrupted")
+    except KeyboardInterrupt as error:
+        ERRORS.print(f"interrupted; {error}" if str(error) else "interrupted", markup=False)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away, as `head` does; nothing is wrong
@@ -330,31 +330,78 @@ def predict(
     source: Annotated[str, typer.Option("--input", metavar="FILE|-", help="csv, tsv, json, jsonl, parquet, txt …")],
     target: Annotated[str, typer.Option("--output", metavar="FILE|-", help="jsonl, csv, tsv, parquet …")] = "-",
     task: TaskName = None,
+    objective: Annotated[
+        str | None,
+        typer.Option("--objective", help="With --task: how the model is asked, where there are several ways."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="Of the task, or of generation: num_beams=4."),
+    ] = None,
+    long: Annotated[
+        str | None, typer.Option("--long", metavar="window|truncate|error", help="What becomes of a too long text.")
+    ] = None,
     columns: Columns = None,
     input_format: Annotated[str | None, typer.Option(help="The input's format, where its name does not tell.")] = None,
     output_format: Annotated[
         str | None, typer.Option(help="The output's format, where its name does not tell.")
     ] = None,
+    errors: Annotated[
+        str | None,
+        typer.Option("--errors", metavar="raise|FILE", help="Where bad rows go; by default OUTPUT.errors.jsonl."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an output that was left unfinished.")] = False,
+    engine: Annotated[str, typer.Option("--engine", metavar="local|ray", help="Where the model computes.")] = "local",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="With --engine ray: how many models.")] = 1,
     backend: Backend = "auto",
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
     """Answer every row of a file; input columns are kept. `-` is standard input or output.
 
-    Beside the formats named, those of the task's own are read and written (conll, squad).
+    Beside the formats named, those of the task's own are read and written (conll, squad). A row that cannot be
+    answered goes to a file of errors, and the rest goes on.
     """
-    from nlpipe.predicting import predict as answer
+    from nlpipe import predicting
+    from nlpipe.engines import engine as engine_of
+    from nlpipe.progress import Rows
 
     pairs = _pairs(columns, "--columns")
+    given = _options(option)
     if source != "-":
         from nlpipe.readers import check_file
 
         check_file(source)
-    pipe = _pipeline(model, task, offline, backend)
-    done = answer(pipe, source, target, columns=pairs, source_format=input_format, target_format=output_format)
+    plugins = _plugins()
+    found, calls = predicting.chosen(
+        model, task, given, plugins, objective=objective, long=long, backend=backend, offline=offline
+    )
+    how = engine_of(engine, found, workers)
+    pipe = found.open(plugins)
+    watch = None if quiet else Rows(ERRORS)
+    try:
+        done = predicting.predict(
+            pipe,
+            source,
+            target,
+            columns=pairs,
+            source_format=input_format,
+            target_format=output_format,
+            options=calls,
+            errors=errors,
+            resume=resume,
+            model=model,
+            engine=how,
+            watch=watch,
+        )
+    finally:
+        if watch is not None:
+            watch.close()
     if not quiet:
         cut = f"; {done.truncated:,} were longer than the model reads and cut, as asked" if done.truncated else ""
         _say(f"{done.rows:,} rows answered{cut}")
+    if done.bad:
+        _say(f"warning: {done.bad:,} row{'s' * (done.bad > 1)} could not be answered; {done.errors} says why")
 
 
 @app.command()
@@ -643,6 +690,19 @@ def _pipeline(model: str, task: str | None, offline: bool, backend: Any = "auto"
     if task is None:
         return loading.load(model, backend=backend, offline=offline, plugins=plugins)
     return loading.pipeline(task, model=model, backend=backend, offline=offline, plugins=plugins)
+
+
+def _options(given: list[str] | None) -> dict[str, Any]:
+    """Options by name, each value as YAML has it: 4, true, [time, place]."""
+    from nlpipe.recipe_yaml import parse
+
+    found = {}
+    for name, text in _pairs(given, "--option", "KEY=VALUE, such as num_beams=4 or labels=[time, place]").items():
+        read = parse(text, f"--option {name}", {}, 0)
+        if read.faults:
+            raise DataError(f"--option {name}={text}: {next(iter(read.faults.values()))[1]}")
+        found[name] = read.value
+    return found
 
 
 def _pairs(given: list[str] | None, option: str, form: str = "OURS=THEIRS, such as text=review") -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,12 +45,21 @@ class Row:
     cells: dict[str, Any]
 
 
+# How Python keeps bytes that are no UTF-8 in a text (PEP 383).
+_UNDECODED = re.compile("[\udc80-\udcff]")
+
+
 @dataclass(slots=True)
 class Faults:
-    """What is wrong with the rows of one source: the first five are kept and the rest counted."""
+    """What is wrong with the rows of one source: the first five are kept and the rest counted.
+
+    With `lenient` a row of a text format is bad by itself where its bytes are no UTF-8 or its quotes are broken;
+    without, the source is.
+    """
 
     heading: str
     at_once: bool = False
+    lenient: bool = False
     rows: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -71,8 +81,11 @@ class Faults:
         raise DataError(self.heading.replace("{rows}", rows), [*self.problems, *rest])
 
 
-def lines_of(handle: IO[Any], name: str) -> Iterator[str]:
-    """The lines of a UTF-8 stream, line ends kept; only `\\n` ends a line. Raises DataError for other encodings."""
+def lines_of(handle: IO[Any], name: str, *, lenient: bool = False) -> Iterator[str]:
+    """The lines of a UTF-8 stream, line ends kept; only `\\n` ends a line.
+
+    Raises DataError for other encodings; with `lenient` bytes that are no UTF-8 stay in the line, for `undecoded`.
+    """
     seen = 0
     for number, raw in enumerate(handle, 1):
         if isinstance(raw, str):
@@ -86,6 +99,10 @@ def lines_of(handle: IO[Any], name: str) -> Iterator[str]:
         try:
             yield line.decode()
         except UnicodeDecodeError as error:
+            if lenient:
+                yield line.decode(errors="surrogateescape")
+                seen += len(raw)
+                continue
             at = seen + len(raw) - len(line) + error.start + 1
             raise DataError(
                 f"{name} is not UTF-8: line {number} has the byte 0x{line[error.start]:02x} "
@@ -94,8 +111,17 @@ def lines_of(handle: IO[Any], name: str) -> Iterator[str]:
         seen += len(raw)
 
 
+def undecoded(*texts: str) -> str:
+    """What is wrong with texts that hold bytes which are no UTF-8; empty where none does."""
+    for text in texts:
+        if found := _UNDECODED.search(text):
+            before = text[: found.start()][-20:]
+            return f"is not UTF-8: it has the byte 0x{ord(found[0]) - 0xDC00:02x} after {show(before)}"
+    return ""
+
+
 def _read_csv(handle: IO[Any], name: str, faults: Faults, delimiter: str = ",") -> Iterator[Row]:
-    reader = csv.reader(lines_of(handle, name), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines_of(handle, name, lenient=faults.lenient), delimiter=delimiter, strict=True)
     header: list[str] = []
     number = 0
     while True:
@@ -106,15 +132,23 @@ def _read_csv(handle: IO[Any], name: str, faults: Faults, delimiter: str = ",") 
             return
         except csv.Error as error:
             where = f"row {number + 1} (line {line})" if header else "its header"
+            if faults.lenient and header and "end of data" not in str(error):  # what follows can still be told apart
+                number += 1
+                faults.add(where, Problem("", "", _csv_reason(str(error))))
+                continue
             raise DataError(f"{name}: {where} {_csv_reason(str(error))}") from None
         if not cells:  # a blank line
             continue
         if not header:
             header = cells
+            if wrong := undecoded(*header) if faults.lenient else "":
+                raise DataError(f"{name}: its header {wrong}")
             check_columns(header, name)
             continue
         number += 1
-        if len(cells) == len(header):
+        if wrong := undecoded(*cells) if faults.lenient else "":
+            faults.add(f"row {number} (line {line})", Problem("", "", wrong))
+        elif len(cells) == len(header):
             yield Row(number, line, dict(zip(header, cells, strict=True)))
         else:
             fields = f"{len(cells)} field{'s' if len(cells) > 1 else ''}"
@@ -137,16 +171,22 @@ def _read_tsv(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
 
 
 def _read_txt(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
-    for number, line in enumerate(lines_of(handle, name), 1):
-        yield Row(number, None, {"text": line.removesuffix("\n").removesuffix("\r")})
+    for number, line in enumerate(lines_of(handle, name, lenient=faults.lenient), 1):
+        if wrong := undecoded(line) if faults.lenient else "":
+            faults.add(f"line {number}", Problem("", "", wrong))
+        else:
+            yield Row(number, None, {"text": line.removesuffix("\n").removesuffix("\r")})
 
 
 def _read_jsonl(handle: IO[Any], name: str, faults: Faults) -> Iterator[Row]:
-    for number, line in enumerate(lines_of(handle, name), 1):
+    for number, line in enumerate(lines_of(handle, name, lenient=faults.lenient), 1):
         if line.isspace():
             continue
+        if wrong := undecoded(line) if faults.lenient else "":
+            faults.add(f"line {number}", Problem("", "", wrong))
+            continue
         try:
-            cells = _loads(line)
+            cells = _loads(line.rstrip())
         except _JsonError as error:
             faults.add(f"line {number}", Problem("", "", f"is no JSON: {error.reason}{error.column}"))
             continue

@@ -120,6 +120,47 @@ class Watch:
             self._bar = None
 
 
+class Rows:
+    """Shows on `console` how many rows are dealt with, how fast, and when all will be."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: Progress | None = None
+        self._began: float | None = None
+        self._first = 0
+        self._shown = time.monotonic()
+
+    def __call__(self, rows: int, bad: int, share: float | None) -> None:
+        """Show that `rows` are dealt with, `bad` ones among them, `share` of all (None: unknown)."""
+        now = time.monotonic()
+        if self._began is None:  # rows of an earlier call say nothing of the speed
+            self._began, self._first = now, rows - 1
+        if now - self._shown < (0.2 if self.console.is_terminal else PLAIN_EVERY):
+            return
+        self._shown = now
+        rate = (rows - self._first) / max(now - self._began, 1e-9)
+        left = (rows / share - rows) / rate if share and rate else None
+        text = f"{rows:,} rows  {rate:,.0f} rows/s"
+        text += f"  {_clock(left)} left" if left is not None else ""
+        text += f"  {bad:,} bad" if bad else ""
+        if not self.console.is_terminal:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            return
+        if self._bar is None:
+            columns = (BarColumn(), TextColumn("{task.description}", markup=False))
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar.add_task("", total=None)
+            self._bar.start()
+        total = 1.0 if share else None
+        self._bar.update(self._bar.task_ids[0], description=text, completed=share or 0.0, total=total)
+
+    def close(self) -> None:
+        """Take the bar off the screen, also after an error."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

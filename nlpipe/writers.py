@@ -67,10 +67,12 @@ class _JsonLines(Writer):
 
 
 class _Csv(Writer):
-    def __init__(self, sink: IO[bytes], name: str, columns: Sequence[str] | None, delimiter: str) -> None:
+    def __init__(
+        self, sink: IO[bytes], name: str, columns: Sequence[str] | None, delimiter: str, *, begun: bool = False
+    ) -> None:
         super().__init__(sink, name)
         self._columns, self._delimiter = columns, delimiter
-        if columns is not None:
+        if columns is not None and not begun:
             self._line(list(columns))
 
     def _write(self, row: dict[str, Any]) -> None:
@@ -105,44 +107,56 @@ class _Parquet(Writer):
     def __init__(self, sink: IO[bytes], name: str) -> None:
         super().__init__(sink, name)
         self._spool = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115  (close() closes it)
-        self._columns: dict[str, None] = {}
 
     def _write(self, row: dict[str, Any]) -> None:
-        self._columns.update(dict.fromkeys(row))
         self._spool.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
     def finish(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            kinds = [pa.schema([(c, pa.array(cells).type) for c, cells in part.items()]) for part in self._parts()]
-            schema = pa.unify_schemas(kinds, promote_options="permissive") if kinds else pa.schema([])
-            with pq.ParquetWriter(self._sink, schema) as out:
-                for part in self._parts():
-                    arrays = [pa.array(cells, schema.field(c).type) for c, cells in part.items()]
-                    out.write_table(pa.Table.from_arrays(arrays, schema=schema))
-        except (pa.ArrowException, OverflowError) as error:
-            raise DataError(
-                f"{self._name}: a column holds values that Parquet cannot hold in one column "
-                f"({str(error).splitlines()[0]}); write jsonl"
-            ) from None
+        parquet_of(self._spool, self._sink, self._name)
 
     def close(self) -> None:
         self._spool.close()
 
-    def _parts(self, rows: int = 8192) -> Iterator[dict[str, list[Any]]]:
-        self._spool.seek(0)
-        part: dict[str, list[Any]] = {column: [] for column in self._columns}
-        for number, line in enumerate(self._spool, 1):
-            row = json.loads(line)
-            for column, cells in part.items():
-                cells.append(row.get(column))
-            if number % rows == 0:
-                yield part
-                part = {column: [] for column in self._columns}
-        if any(part.values()):
+
+def parquet_of(lines: IO[bytes], sink: IO[bytes], name: str) -> None:
+    """JSON lines as Parquet, a column for each key in the order of their first rows.
+
+    Raises DataError where a column's values are not of one type.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, None] = {}
+    lines.seek(0)
+    for line in lines:
+        columns.update(dict.fromkeys(json.loads(line)))
+    try:
+        parts = _parts(lines, list(columns))
+        kinds = [pa.schema([(c, pa.array(cells).type) for c, cells in part.items()]) for part in parts]
+        schema = pa.unify_schemas(kinds, promote_options="permissive") if kinds else pa.schema([])
+        with pq.ParquetWriter(sink, schema) as out:
+            for part in _parts(lines, list(columns)):
+                arrays = [pa.array(cells, schema.field(c).type) for c, cells in part.items()]
+                out.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    except (pa.ArrowException, OverflowError) as error:
+        raise DataError(
+            f"{name}: a column holds values that Parquet cannot hold in one column "
+            f"({str(error).splitlines()[0]}); write jsonl"
+        ) from None
+
+
+def _parts(lines: IO[bytes], columns: Sequence[str], rows: int = 8192) -> Iterator[dict[str, list[Any]]]:
+    lines.seek(0)
+    part: dict[str, list[Any]] = {column: [] for column in columns}
+    for number, line in enumerate(lines, 1):
+        row = json.loads(line)
+        for column, cells in part.items():
+            cells.append(row.get(column))
+        if number % rows == 0:
             yield part
+            part = {column: [] for column in columns}
+    if any(part.values()):
+        yield part
 
 
 @contextmanager
@@ -160,9 +174,7 @@ def open_writer(
     name = source_name(target)
     if not isinstance(target, str | Path) and format is None:
         raise DataError(f"{name}: say the format, one of {', '.join(WRITABLE)}")
-    kind, zipped = format_of(name, format)
-    if kind not in WRITABLE:
-        raise DataError(f"{name}: predictions cannot be written as {kind}; {suggest(kind, WRITABLE)}")
+    kind, zipped = written_as(name, format)
     with _sink(target, name) as raw:
         sink = cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0)) if zipped else raw
         writer = _writer(kind, sink, name, columns)
@@ -173,6 +185,26 @@ def open_writer(
             writer.close()
         if zipped:
             sink.close()
+
+
+def written_as(name: str, format: str | None = None) -> tuple[str, bool]:
+    """The format of a file to be written, and whether it is gzipped. Raises DataError for one that is not WRITABLE."""
+    kind, zipped = format_of(name, format)
+    if kind not in WRITABLE:
+        raise DataError(f"{name}: predictions cannot be written as {kind}; {suggest(kind, WRITABLE)}")
+    return kind, zipped
+
+
+def line_writer(
+    kind: str, sink: IO[bytes], name: str, columns: Sequence[str] | None = None, *, begun: bool = False
+) -> Writer:
+    """A writer that puts each row into `sink` at once: of Parquet as JSON lines, for `parquet_of`.
+
+    `begun` says that the header of CSV and TSV, `columns`, stands there already.
+    """
+    if kind in ("jsonl", "parquet"):
+        return _JsonLines(sink, name)
+    return _Csv(sink, name, columns, "\t" if kind == "tsv" else ",", begun=begun)
 
 
 def _writer(kind: str, sink: IO[bytes], name: str, columns: Sequence[str] | None) -> Writer:

@@ -237,8 +237,15 @@ def test_predict_names_the_row_that_it_cannot_answer(nlpipe: Command, trainings:
     model = trainings.get("bert", "bert").model
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a"}\n{"text": 5}\n')
-    refused(nlpipe("predict", model, "--input", source, "--output", tmp_path / "out.jsonl"), "2", "text", "5")
-    assert not (tmp_path / "out.jsonl").exists()
+    ended = nlpipe("predict", model, "--input", source, "--output", tmp_path / "out.jsonl")
+    assert ended.code == 0
+    assert "1 row could not be answered" in ended.err
+    bad = json.loads((tmp_path / "out.errors.jsonl").read_text())
+    assert (bad["row"], bad["input"]) == (2, {"text": 5})
+    assert bad["reason"].startswith("text must be text, is 5 (a number)")
+    ended = nlpipe("predict", model, "--input", source, "--output", tmp_path / "new.jsonl", "--errors", "raise")
+    refused(ended, "row 2", "text", "5", "--resume goes on")
+    assert not (tmp_path / "new.jsonl").exists()
     source.write_text('{"review": "a"}\n')
     refused(nlpipe("predict", model, "--input", source), "review", "--columns text=")
     renamed = nlpipe("predict", model, "--input", source, "--columns", "text=review")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlpipe import artifact, backbone, upstream
+from nlpipe import artifact, backbone, card, upstream
 from nlpipe.compat import models, names
 from nlpipe.compat.answers import QuestionAnsweringPipeline
 from nlpipe.compat.base import Pipeline
@@ -176,6 +176,6 @@ def _labels(location: backbone.Location | None, model: Any) -> tuple[str, ...]:
     """The names of the outputs of a model's head."""
     if location is None:
         return artifact.head_labels(model.config) if hasattr(model, "config") else ()
-    if artifact.is_artifact(location.folder) and artifact.read_card(location.folder).labels:
-        return artifact.read_card(location.folder).labels
+    if card.is_artifact(location.folder) and (own := card.read_card(location.folder).labels):
+        return own
     return artifact.head_labels(upstream.read_config(location.folder))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlpipe import artifact, backbone, upstream
+from nlpipe import artifact, backbone, card, upstream
 from nlpipe.compat import names
 from nlpipe.errors import ArtifactError, UnsupportedError
 from nlpipe.runners.torch import TorchRunner
@@ -77,10 +77,10 @@ def opened(
     kind: names.Name,
 ) -> Model:
     """The model of a folder, `labels` those of its head. Raises ArtifactError where it has none for what is asked."""
-    card = artifact.read_card(location.folder) if artifact.is_artifact(location.folder) else None
-    if card is not None:
-        loaded = artifact.load(location.folder, card, objective, dtype=dtype, offline=False)
-        limit = min(card.window.max_length, loaded.limit)
+    own = card.read_card(location.folder) if card.is_artifact(location.folder) else None
+    if own is not None:
+        loaded = artifact.load(location.folder, own, objective, dtype=dtype, offline=False)
+        limit = min(own.window.max_length, loaded.limit)
     else:
         _check_head(objective, upstream.read_config(location.folder), classes(location, None), location.name, kind)
         loaded = backbone.load(location, objective, dtype=dtype, labels=labels, attention="causal", quantize=quantize)
@@ -92,7 +92,7 @@ def opened(
         )
     network: Any = loaded.model
     tok = loaded.tokenizers if tokenizer is None else _given(tokenizer, network, location.folder)
-    if card is None:  # exactly what its files say: nlpipe itself would give BART's first token to models that write it
+    if own is None:  # exactly what its files say: nlpipe itself would give BART's first token to models that write it
         tok = replace(tok, start=upstream.decoder_start(location.folder, network.config))
     generation = upstream.own_generation(network, kind.given) if objective.writes else {}
     return Model(network, TorchRunner(network, device), tok, network.config, limit, generation)

@@ -20,15 +20,16 @@ LAYERS = (
     "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "arrays objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
-    "answering artifact card data hub parsers readers shares writers adapter adapter_prompts adapter_targets "
-    "adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory optimization "
-    "scratch sentence_files exported kept_tokens",
+    "answering artifact card data hub intake journal parsers readers shares writers adapter adapter_prompts "
+    "adapter_targets adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory "
+    "optimization scratch sentence_files exported kept_tokens",
     "loading pipelines",
     "significance slices measured report",
     "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
     "tracking event_log inspect",
     "checking",
-    "exporting launchers many running scaffold reporting data_check doctor grid predicting predictions scored tables",
+    "exporting launchers many running scaffold reporting data_check doctor engines grid predicting predictions "
+    "ray_data scored tables",
     "plugin_check testing smoke",
     "cli compat __main__",
 )
@@ -55,6 +56,7 @@ DOORS = {
     "accelerate": {"train": "one loop, one user", "tracking": "its trackers, which know no loop"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
+    "ray": {"ray_data": "one engine of several, in one file"},
     "pluggy": {"hookspecs": "the markers", "plugins": "the manager"},
     "typer": {"cli": "commands are nobody else's business"},
 }
