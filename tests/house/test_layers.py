@@ -25,8 +25,8 @@ LAYERS = (
     "optimization scratch sentence_files exported kept_tokens",
     "loading pipelines",
     "significance slices measured report",
-    "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
-    "tracking event_log inspect",
+    "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
+    "progress tracking event_log inspect",
     "checking",
     "exporting launchers many running scaffold reporting data_check doctor engines grid predicting predictions "
     "ray_data scored tables",
@@ -53,7 +53,7 @@ DOORS = {
         "metrics_evaluate": "a metric of evaluate declares its features with it",
     },
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
-    "accelerate": {"train": "one loop, one user", "tracking": "its trackers, which know no loop"},
+    "accelerate": {"spreading": "one loop, one user", "tracking": "its trackers, which know no loop"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
     "ray": {"ray_data": "one engine of several, in one file"},
