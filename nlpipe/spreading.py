@@ -255,6 +255,7 @@ class Engine(Pieces):
         if self.accelerator.device.type == "cpu":  # Accelerate 1.15 passes its configuration over there
             state.distributed_type, state.deepspeed_plugins = DistributedType.DEEPSPEED, DeepSpeedPlugin()
             state.deepspeed_plugins.select(_from_accelerator_state=True)
+        state.deepspeed_plugin.dschf = None  # while it is there, transformers makes every model in pieces (ZeRO 3)
         config = state.deepspeed_plugin.deepspeed_config
         if config["zero_optimization"].get("stage", 0) not in (1, 2, 3):
             raise UnsupportedError("DeepSpeed's zero_stage has to be 1, 2 or 3; without it say MULTI_GPU")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from nlpipe import pieces, spreading
 from nlpipe.errors import RecipeError, UnsupportedError
 from nlpipe.events import StepDone
+from nlpipe.launching import launch
 from nlpipe.recipe import Recipe
 from nlpipe.running import run
 from nlpipe.testing import rules
@@ -168,3 +170,36 @@ def test_what_a_recipe_says_is_not_asked_of_the_configuration(caplog: pytest.Log
         "mixed_precision",
         "gradient_accumulation_steps",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.may_skip(reason="needs deepspeed, which compiles for minutes where there is no GPU")
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not there")
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_deepspeed_makes_the_model_that_whole_weights_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
+) -> None:
+    process_worker.backbones(tmp_path)
+    made = process_worker.cases(tmp_path, tmp_path / "one")
+    for case in made.values():
+        run(case)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", str(stage))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    command = [sys.executable, "-m", "tests.process_worker", str(tmp_path), str(tmp_path / "two")]
+    assert launch(command, 2) == 0
+    for name in made:
+        one, two = (load_file(tmp_path / side / name / "model" / "model.safetensors") for side in ("one", "two"))
+        assert max(float((one[key] - two[key]).abs().max()) for key in one if "key.bias" not in key) <= 1e-6, name
+
+
+def test_deepspeed_is_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"ACCELERATE_USE_DEEPSPEED": "true"}
+    monkeypatch.setattr(pieces, "find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match="DeepSpeed: it is not installed; pip install deepspeed"):
+        pieces.require(plain(), 2, dict(asked))
+    monkeypatch.setattr(pieces, "find_spec", lambda name: "there")
+    pieces.require(plain(), 2, environ := dict(asked))
+    assert environ["ACCELERATE_DEEPSPEED_ZERO3_INIT"] == "false"
+    with pytest.raises(UnsupportedError, match="cannot be resumed"):
+        pieces.require(plain(), 2, dict(asked), resume=True)
