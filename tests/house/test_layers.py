@@ -21,8 +21,8 @@ LAYERS = (
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "arrays objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "answering artifact card data hub intake journal parsers readers shares writers adapter adapter_prompts "
-    "adapter_targets adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory "
-    "optimization scratch sentence_files exported kept_tokens",
+    "adapter_targets adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir "
+    "memory optimization scratch sentence_files exported kept_tokens",
     "loading pipelines",
     "significance slices measured report",
     "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
