@@ -421,7 +421,7 @@ class _Session:
         if self.recipe.adapter is not None and card.weights == "merged":
             model = parity.merged(objective, model, base.tokenizers, rows)
             expected = parity.outputs(objective, model, base.tokenizers, rows)
-        readme = cards.readme(card, self.recipe)
+        readme = cards.readme(card, self.recipe, cards.Facts(self.kind.hub_task(card.family)))
         artifact.save(self.directory.model, card, model, base.tokenizers, base=base.location, readme=readme)
         pipe = loading.load(
             self.directory.model, device=self.recipe.run.device, offline=self.offline, plugins=self.plugins
@@ -484,7 +484,14 @@ class _Session:
                 card = pipe.card.model_copy(
                     update={"scores": dict(scores.scores), "signatures": dict(scores.signatures)}
                 )
-                artifact.rewrite_card(folder, card, cards.readme(card, self.recipe, scores, split=name))
+                facts = cards.Facts(
+                    self.kind.hub_task(card.family),
+                    {known: len(split.examples) for known, split in splits.items()},
+                    scores,
+                    name,
+                    measured.slices(self.directory.path),
+                )
+                artifact.rewrite_card(folder, card, cards.readme(card, self.recipe, facts))
             title = f"{self.kind.name} on {pipe.card.backbone.name}"
             reporting.page(self.directory.path, pipe.task, splits[name], scores, results, title=title, splits=splits)
         # Last of all: a run whose log does not say so is gone on with.
