@@ -89,7 +89,7 @@ def adapt(training: Training, recipe: Recipe, base: Backbone, start: Start) -> T
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(section.seed)
-            found = _adapted(training, recipe.adapter, base, start, frozen)
+            found = _adapted(training, recipe.adapter, base, start)
         if frozen and not _spared(found, frozen, recipe.adapter):
             raise RecipeError(
                 "train.freeze does nothing here: an adapter leaves the model's weights as they are, and none of its "
@@ -100,9 +100,7 @@ def adapt(training: Training, recipe: Recipe, base: Backbone, start: Start) -> T
     return replace(training, model=found.model.to(training.device), companion=found.companion)
 
 
-def _adapted(
-    training: Training, section: AdapterSection, base: Backbone, start: Start, frozen: frozenset[str]
-) -> Adapted:
+def _adapted(training: Training, section: AdapterSection, base: Backbone, start: Start) -> Adapted:
     if start.adapter is not None:
         _check_same(section, start)
         return adapter.load(base.model, start.adapter, section)
@@ -113,7 +111,6 @@ def _adapted(
         base.fresh,
         steps=training.steps,
         folder=base.location.folder,
-        frozen=frozen,
     )
 
 

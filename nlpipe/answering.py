@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 # How many inputs are looked at before the first is answered: enough to find rows of like length, few enough
 # that memory does not grow with the input.
 LOOK_AHEAD = 1024
-# Padded tokens in one pass. Larger passes outgrow a processor's cache, smaller ones waste its width.
-PASS_TOKENS = 4096
 # A Query answered with a Query is asked again at most this often (a summary of summaries).
 DEPTH = 8
 
@@ -73,7 +71,8 @@ def answer(
     """The Answer to each query: rows of like length share a pass, and the order is restored."""
     rows = [row for _, encoded in asked for row in encoded]
     raws: list[Any] = [None] * len(rows)
-    for batch in batching.answering([row.length for row in rows], tokens=PASS_TOKENS):
+    writing = objective.writes and bool(rows) and rows[0].target is None
+    for batch in batching.answering([row.length for row in rows], tokens=runner.pass_tokens(writing=writing)):
         chosen = [rows[index] for index in batch]
         collated = objective.collate(chosen, tok, answering=True, rng=batching.rng(0, "answer"))
         for index, raw in zip(batch, objective.predict(runner, collated, {}), strict=True):

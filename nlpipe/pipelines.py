@@ -9,7 +9,8 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, overload
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from nlpipe import plugin_calls
 from nlpipe.ahead import worked_ahead
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from nlpipe.batcher import Batcher
     from nlpipe.card import Card
     from nlpipe.runners.base import Runner
     from nlpipe.task import Record, Task
@@ -37,7 +39,7 @@ class Pipeline:
     """A loaded model with its task.
 
     A str, a mapping or an Input is one input and gives one Result; a list is a batch and gives a list. Made by
-    `nlpipe.load` and `nlpipe.pipeline`.
+    `nlpipe.load` and `nlpipe.pipeline`. Safe to call from several threads; `with` closes it.
     """
 
     def __init__(self, card: Card, runner: Runner, tokenizers: Tokenizers, *, plugins: Plugins | None = None) -> None:
@@ -48,6 +50,18 @@ class Pipeline:
         kind = self.plugins.task(card.task)
         self.task = kind(card.labels, kind.Options.model_validate(card.options))
         self.objective = asked_as(card, self.task)
+        self._closed = Event()  # shared with what `called` and `index` make of this one
+
+    def close(self) -> None:
+        """Let go of the model, once calls that are running have ended. Further calls raise UnsupportedError."""
+        self._closed.set()
+        self.runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @overload
     def __call__(self, inputs: str | Mapping[str, Any] | Record) -> Any: ...
@@ -93,8 +107,11 @@ class Pipeline:
     def called(self, options: Mapping[str, Any]) -> Pipeline:
         """This pipeline with options of a call in place of what it was made with; the model is shared.
 
-        Raises UnsupportedError for a name that neither the objective nor the task takes, and for wrong values.
+        Raises UnsupportedError for a name that neither the objective nor the task takes, for wrong values, and where
+        the pipeline is closed.
         """
+        if self._closed.is_set():
+            raise UnsupportedError("this pipeline is closed; load the model again")
         if not options:
             return self
         ours, theirs = type(self.objective).call_options, type(self.task).call_options
@@ -108,6 +125,15 @@ class Pipeline:
         found.objective = self.objective.with_call({k: v for k, v in options.items() if k in ours})
         found.task = self.task.with_call({k: v for k, v in options.items() if k in theirs})
         return found
+
+    def batcher(self, *, max_wait_ms: float = 5.0, max_rows: int = 64) -> Batcher:
+        """What many tasks of an event loop await answers from, computed together: `async with pipe.batcher() as ask`.
+
+        An input waits at most `max_wait_ms` for others; a batch has at most `max_rows`.
+        """
+        from nlpipe.batcher import Batcher
+
+        return Batcher(self, max_wait_ms=max_wait_ms, max_rows=max_rows)
 
     def stream(self, value: Any, **options: Any) -> Iterator[str]:
         """The answer to one input in pieces of text, as the model writes them; joined they are its text.
@@ -160,7 +186,7 @@ class Pipeline:
         """
         import numpy as np
 
-        objective: Any = self.objective
+        objective: Any = self.called({}).objective
         if not objective.embeds:
             able = [name for name, kind in sorted(self.plugins.tasks.items()) if _kinds(kind, embeds=True)]
             raise UnsupportedError(

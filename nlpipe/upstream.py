@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,6 @@ def quiet() -> None:
     theirs.set_verbosity_error()
     theirs.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    # PEFT imports bitsandbytes where it is there, which warns of a kernel that it would fetch and does without.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     for category in (FutureWarning, UserWarning):
         warnings.filterwarnings("ignore", category=category, module=r"(transformers|peft)\.")
 
@@ -408,9 +406,19 @@ def warpers(config: Any) -> list[Any]:
 
 
 def generate(
-    model: Any, inputs: Mapping[str, Any], config: Any, processors: list[Any], criteria: list[Any], streamer: Any = None
+    model: Any,
+    inputs: Mapping[str, Any],
+    config: Any,
+    processors: list[Any],
+    criteria: list[Any],
+    *,
+    streamer: Any = None,
+    write: Callable[..., Any] | None = None,
 ) -> Any:
-    """transformers' generation loop: token ids, int64 [rows, prompt + answer]."""
+    """transformers' generation loop: ids, int64 [rows, prompt + answer]; or what `write`, run in its place, gives.
+
+    `write` takes (model, input_ids, logits_processor, stopping_criteria, generation_config, **inputs of forward).
+    """
     start = inputs.get("decoder_input_ids")
     if start is not None:  # else transformers would put its own start token in front
         config.decoder_start_token_id = start[:, 0].tolist()
@@ -425,6 +433,7 @@ def generate(
             logits_processor=processors,
             stopping_criteria=criteria,
             streamer=streamer,
+            **({} if write is None else {"custom_generate": write}),
         )
     finally:
         for holder, settings in zip(holders, own, strict=True):

@@ -293,7 +293,8 @@ class Batch:
 
     `collate` may leave numpy's arrays, which every back end reads; `to` makes PyTorch's tensors of them. `terms` is how
     many terms the loss sums over: the training loop divides by the whole step's terms, so that the gradient does not
-    depend on how the step was cut into batches.
+    depend on how the step was cut into batches. `given` counts, where a decoder is to
+    judge answers, each row's tokens before its answer: those that rows share need to be read once.
     """
 
     inputs: dict[str, Any]
@@ -301,6 +302,7 @@ class Batch:
     terms: float
     rows: Sequence[Row]
     tok: Tokenizers | None = None  # of objectives that write: where text ends, and how it is read
+    given: Sequence[int] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch as tensors on `device`."""

@@ -109,7 +109,8 @@ class CausalText(TextObjective):
             return Batch(inputs, {}, 0.0, rows, tok)
         right = [[*[NOTHING] * (row.place.prompt - 1), *labels(row), NOTHING] for row in rows]
         terms = float(sum(label != NOTHING for row in right for label in row))
-        return Batch(inputs, {"labels": arrays.pad(right, NOTHING)}, terms, rows, tok)
+        given = [row.place.prompt for row in rows] if answering else []
+        return Batch(inputs, {"labels": arrays.pad(right, NOTHING)}, terms, rows, tok, given)
 
     def compute(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """`logits` [rows, tokens, vocabulary] with targets; without, of the next token [rows, 1, vocabulary]."""

@@ -36,10 +36,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The tokens of one answer, with its end token where `ended` by one; `ended` is also true at a stop string."""
+    """The tokens of one answer, with its end token where `ended` by one; `ended` is also true at a stop string.
+
+    `scores` are ln p of each token under the model itself, None where the writing did not tell them.
+    """
 
     ids: tuple[int, ...]
     ended: bool
+    scores: tuple[float, ...] | None = None
 
 
 def text_pieces(tokens: Iterator[int], text_of: Callable[[list[int]], str], stops: Sequence[str]) -> Iterator[str]:

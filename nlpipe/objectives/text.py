@@ -195,8 +195,11 @@ class TextObjective(Objective):
         return [tuple(told[at * each : (at + 1) * each]) for at in range(len(batch.rows))]
 
     def _scored(self, runner: Runner, pairs: Sequence[tuple[Row, Written]], tok: Tokenizers) -> list[Any]:
-        """ln p of the tokens of each answer, under the model itself."""
+        """ln p of each answer's tokens, under the model itself: as the writing told them, else in one more pass."""
         import numpy as np
+
+        if all(one.scores is not None for _, one in pairs):
+            return [one.scores for _, one in pairs]
 
         rows = [self.continued(row, list(one.ids)) for row, one in pairs]
         return list(runner.likelihood(self, self.collate(rows, tok, answering=True, rng=np.random.default_rng(0))))

@@ -26,7 +26,14 @@ class Judge(Protocol):
 
 
 class Runner(Protocol):
-    """A loaded model, on any back end. Safe to call from several threads, one call at a time."""
+    """A loaded model, on any back end. Safe to call from several threads, which it serves one after the other."""
+
+    def pass_tokens(self, *, writing: bool) -> int:
+        """How many padded tokens are best read at once; `writing` where each row is then gone on from.
+
+        A function of the model and the kind of machine alone, so that the same rows make the same batches again.
+        """
+        ...
 
     def compute(self, objective: Objective, batch: Batch) -> dict[str, np.ndarray]:
         """`objective.compute` on the batch, without gradients, as float32 numpy arrays."""
@@ -42,4 +49,8 @@ class Runner(Protocol):
 
     def stream(self, batch: Batch, wish: Wish) -> Iterator[int]:
         """The tokens that continue the batch's only row, one by one as they are written."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model. Further calls raise UnsupportedError; closing again does nothing."""
         ...

@@ -16,8 +16,19 @@ if TYPE_CHECKING:
     from nlpipe.runners.base import Judge
 
 
+PASS_TOKENS = 2048
+
+
 class GraphRunner:
     """A runner whose model is one graph: `objective.compute` as it was traced. It neither writes nor judges text."""
+
+    def pass_tokens(self, *, writing: bool) -> int:
+        """As PyTorch reads at once of a small encoder: beyond it the states of a pass leave the processor's cache."""
+        return PASS_TOKENS
+
+    def close(self) -> None:
+        """Let go of the graph."""
+        vars(self).clear()
 
     def likelihood(self, objective: Judge, batch: Batch) -> list[np.ndarray]:
         """Raises UnsupportedError."""

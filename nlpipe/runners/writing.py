@@ -1,61 +1,131 @@
-"""Text generation with PyTorch: transformers' loop, with our ends, our random draws and our pieces of text."""
+"""Text generation with PyTorch: our loop (`decoding.py`) or transformers', our ends, draws and pieces of text."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nlpipe import upstream
 from nlpipe.objectives.continuing import Wish, Written
+from nlpipe.runners import prefixes
+from nlpipe.runners.decoding import Line, loop
+from nlpipe.upstream_cache import bytes_per_token, growing
+
+# Bytes that what a batch has read and written may take; more rows are written batch after batch.
+CACHE = 2**30
+# Rows at once: beyond it a step on a processor takes longer in proportion.
+ROWS = 64
+
+# Settings that transformers holds row by row for the whole batch.
+_LOOK_AT_SOURCE = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size")
 
 
 def generate(model: Any, inputs: Mapping[str, Tensor], wish: Wish) -> list[list[Written]]:
-    """Continue every row. Rows with unlike room go apart: a full row's positions would run past the model's end.
+    """Continue every row.
 
-    So do rows whose beams are drawn: transformers draws for a batch at once, and a row's answer would depend on the
-    others'.
+    Rows are cut into batches whose cache fits. Where transformers' own loop runs, rows with unlike room go apart: a
+    full row's positions would run past the model's end. So do rows whose beams are drawn, which transformers draws
+    for a batch at once: a row's answer would depend on the others'.
     """
-    drawn = wish.seeds is not None and int(wish.settings.get("num_beams") or upstream.default_beams(model)) > 1
+    config = upstream.generation_config(model, wish.settings, ends=wish.ends, pad=wish.pad)
+    beams = int(wish.settings.get("num_beams") or upstream.default_beams(model))
+    ours = beams == 1 and not any(_acts(config, name) for name in _LOOK_AT_SOURCE) and growing(model) is not None
     limit = wish.settings.get("max_new_tokens") or upstream.default_new_tokens(model)
-    rows = len(wish.most)
-    groups: dict[tuple[int, int], list[int]] = {}
+    lengths = inputs["attention_mask"].sum(1).tolist()
+    groups: dict[tuple[int, ...], list[int]] = {}
     for row, room in enumerate(wish.most):
-        groups.setdefault((min(limit, room), row if drawn else 0), []).append(row)
-    found: list[list[Written]] = [[] for _ in range(rows)]
-    for (most, _), members in groups.items():
-        chosen = {name: tensor[members] for name, tensor in inputs.items()}
-        seeds = None if wish.seeds is None else [seed for row in members for seed in wish.seeds[row]]
-        written = _group(model, chosen, wish, most, seeds)
-        for at, row in enumerate(members):
-            found[row] = written[at * wish.answers : (at + 1) * wish.answers]
+        apart = () if ours else (min(limit, room), row if wish.seeds is not None and beams > 1 else 0)
+        groups.setdefault(apart, []).append(row)
+    found: list[list[Written]] = [[] for _ in lengths]
+    for members in groups.values():
+        size = max(1, min(ROWS, CACHE // (bytes_per_token(model) * (max(lengths) + limit))) // (wish.answers * beams))
+        for start in range(0, len(members), size):
+            rows = members[start : start + size]
+            seeds = None if wish.seeds is None else [seed for row in rows for seed in wish.seeds[row]]
+            part = _Part(_chosen_rows(inputs, rows), [min(limit, wish.most[row]) for row in rows], seeds)
+            written = _ours(model, part, wish) if ours else _theirs(model, part, wish, beams)
+            for at, row in enumerate(rows):
+                found[row] = written[at * wish.answers : (at + 1) * wish.answers]
     return found
 
 
-def _group(model: Any, inputs: dict[str, Tensor], wish: Wish, most: int, seeds: Sequence[int] | None) -> list[Written]:
-    """The answers to rows that all have room for `most` tokens, answer after answer."""
-    beams = int(wish.settings.get("num_beams") or upstream.default_beams(model))
+def _acts(config: Any, name: str) -> bool:
+    """Whether a setting of a generation config changes anything: 1 is no penalty, 0 no n-gram."""
+    return getattr(config, name, None) not in (None, 0, 1.0)
+
+
+def _chosen_rows(inputs: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
+    """Some rows of a batch, without the columns that none of them fills."""
+    chosen = {name: tensor[rows] for name, tensor in inputs.items()}
+    filled = chosen["attention_mask"].any(0)
+    return {name: t[:, filled] if name in ("input_ids", "attention_mask") else t for name, t in chosen.items()}
+
+
+class _Part(NamedTuple):
+    """Rows that are written together, how many tokens each may have, and where they are drawn a seed per answer."""
+
+    inputs: dict[str, Tensor]
+    most: Sequence[int]
+    seeds: Sequence[int] | None
+
+    @property
+    def prompt(self) -> int:
+        """How many tokens stand before what is written."""
+        return int(self.inputs.get("decoder_input_ids", self.inputs["input_ids"]).size(1))
+
+
+def _ours(model: Any, part: _Part, wish: Wish) -> list[Written]:
+    """The answers to rows, answer after answer, by our own loop."""
+    most = max(part.most)
+    config = upstream.generation_config(model, {**wish.settings, "max_new_tokens": most}, ends=wish.ends, pad=wish.pad)
+    inputs, draw, processors = part.inputs, None, []
+    config.num_return_sequences = 1
+    config.do_sample = False  # the draws are ours: transformers draws for the whole batch at once
+    if part.seeds is not None:  # a row per answer
+        inputs = {name: tensor.repeat_interleave(wish.answers, 0) for name, tensor in inputs.items()}
+        draw = _Draw(part.seeds)
+        processors = [*upstream.warpers(config), draw]
+    lines = [Line(room) for room in part.most for _ in range(wish.answers)]
+    criteria = [] if wish.stop is None else [_Stop(wish.stop, part.prompt)]
+    if _acts(config, "no_repeat_ngram_size"):  # an n-gram across padding would be none of the text's
+        cache = growing(model)
+    else:
+        inputs, cache = prefixes.read_once(model, inputs)
+    write = loop(lines, lambda kept: None if draw is None else draw.keep(kept))
+    upstream.generate(model, {**inputs, "past_key_values": cache}, config, processors, criteria, write=write)
+    ends = wish.ends | upstream.end_tokens(config)
+    return [_scored(_written(line.ids, ends, line.most, wish.stop), line) for line in lines]
+
+
+def _scored(written: Written, line: Line) -> Written:
+    return replace(written, scores=tuple(line.scores[: len(written.ids)]))
+
+
+def _theirs(model: Any, part: _Part, wish: Wish, beams: int) -> list[Written]:
+    """The answers to rows that all have equal room, answer after answer, by transformers' loop."""
+    inputs, (most, *_), seeds = part.inputs, part.most, part.seeds
     processors: list[Any] = []
     drawn = seeds is not None and beams == 1
     config = upstream.generation_config(model, {**wish.settings, "max_new_tokens": most}, ends=wish.ends, pad=wish.pad)
     config.num_return_sequences = 1 if drawn else wish.answers
-    if drawn:  # a row per answer, and the draws are ours: transformers draws for the whole batch at once
+    if drawn:
         assert seeds is not None
         inputs = {name: tensor.repeat_interleave(wish.answers, 0) for name, tensor in inputs.items()}
         processors = [*upstream.warpers(config), _Draw(seeds)]
     config.do_sample = seeds is not None and not drawn
-    prompt = inputs.get("decoder_input_ids", inputs["input_ids"]).size(1)
-    criteria = [] if wish.stop is None else [_Stop(wish.stop, prompt)]
+    criteria = [] if wish.stop is None else [_Stop(wish.stop, part.prompt)]
     with torch.random.fork_rng(devices=[]):
         if seeds is not None:
             torch.manual_seed(seeds[0])
         sequences = upstream.generate(model, inputs, config, processors, criteria)
     ends = wish.ends | upstream.end_tokens(config)
-    return [_written(row[prompt:], ends, most, wish.stop) for row in sequences.tolist()]
+    return [_written(row[part.prompt :], ends, most, wish.stop) for row in sequences.tolist()]
 
 
 def _written(ids: list[int], ends: frozenset[int], most: int, stop: Callable[[Sequence[int]], bool] | None) -> Written:
@@ -115,6 +185,10 @@ class _Draw:
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Only these rows go on."""
+        self.generators = [self.generators[row] for row in rows]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         noise = torch.stack(

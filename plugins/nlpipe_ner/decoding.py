@@ -65,6 +65,9 @@ class Automaton:
         """
         if not len(scores):
             return []
+        likeliest = scores.argmax(axis=1)
+        if self._allows(likeliest):  # most texts: then no other path is likelier
+            return [int(at) for at in likeliest]
         best = self.first + scores[0]
         back: list[NDArray[Any]] = []
         for word in scores[1:]:
@@ -77,6 +80,11 @@ class Automaton:
             at = int(came[at])
             path.append(at)
         return path[::-1]
+
+    def _allows(self, path: NDArray[np.intp]) -> bool:
+        """Whether a sequence of labels is one of entities."""
+        ways = self.follows[path[:-1], path[1:]]
+        return bool(self.first[path[0]] == 0 and self.last[path[-1]] == 0 and (ways == 0).all())
 
     def decode(self, scores: Array) -> list[tuple[Chunk, float]]:
         """The entities on the likeliest path, each with its confidence.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Scheme = Literal["iob1", "iob2", "iobes"]
@@ -20,6 +21,7 @@ class Chunk(NamedTuple):
     type: str
 
 
+@lru_cache(4096)
 def parse(tag: str) -> tuple[str, str] | None:
     """(prefix of B I E S, type), or ("O", ""); None where the tag is none."""
     if tag == OUTSIDE:

@@ -15,18 +15,18 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # From the lowest layer to the highest. A module may import its own layer and those below it; a package stands
 # for all that is in it.
 LAYERS = (
-    "ahead errors files launching pages upstream tokens vocabulary",
-    "task details results events metrics metrics_text hookspecs resources",
+    "ahead errors files launching pages upstream upstream_cache tokens vocabulary",
+    "task details results events metrics metrics_text hookspecs",
     "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "arrays objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "answering artifact card data hub intake journal parsers readers shares writers adapter adapter_prompts "
-    "adapter_targets adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir "
-    "memory optimization scratch sentence_files exported kept_tokens",
-    "loading pipelines",
-    "languages significance slices slice_search measured report",
-    "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
-    "progress tracking event_log inspect",
+    "adapter_targets adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory "
+    "optimization scratch sentence_files exported kept_tokens",
+    "batcher loading pipelines",
+    "significance slices measured report",
+    "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
+    "tracking event_log inspect",
     "checking",
     "exporting launchers many running scaffold reporting data_check doctor engines grid predicting predictions "
     "ray_data scored tables",
@@ -39,6 +39,7 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer.sp
 DOORS = {
     "transformers": {
         "upstream": "every call that changes with its version stands in one file",
+        "upstream_cache": "the same door, for a loop of ours that writes into its caches",
         "testing": "tiny models are made from its configs",
         "exporting": "its exporters, in one file (graphs.py)",
     },
@@ -53,9 +54,8 @@ DOORS = {
         "metrics_evaluate": "a metric of evaluate declares its features with it",
     },
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
-    "accelerate": {"spreading": "one loop, one user", "tracking": "its trackers, which know no loop"},
+    "accelerate": {"train": "one loop, one user", "tracking": "its trackers, which know no loop"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
-    "py3langid": {"languages": "an extra, and one model file"},
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
     "ray": {"ray_data": "one engine of several, in one file"},
     "pluggy": {"hookspecs": "the markers", "plugins": "the manager"},
@@ -78,7 +78,7 @@ CONTRACT = {
 
 # Packages that cost seconds; the modules that are loaded on every start import them late or not at all.
 HEAVY = {"torch", "transformers", "pandas", "peft", "datasets", "evaluate", "accelerate", "sklearn"}
-LOADED_LATE = {"upstream", "tokens", "tensors", "batching"}  # by whoever computes, at its first use
+LOADED_LATE = {"upstream", "upstream_cache", "tokens", "tensors", "batching"}  # by whoever computes, at its first use
 LIGHT = {name for name, rank in RANK.items() if rank <= RANK["objectives"]} - LOADED_LATE
 
 NAMES = {module.name for module in modules(CORE)}
