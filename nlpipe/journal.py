@@ -13,7 +13,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self, cast
@@ -101,7 +102,13 @@ class Journal:
         note = _note(path)
         state = _taken_up(note, path, dict(run), resume=resume) if note.exists() else State(dict(run))
         made = cls(path, errors, kind, zipped, state)
-        made._open()
+        try:
+            made._open()
+        except DataError:
+            made.close()
+            if not state.rows:  # nothing is lost with it
+                remove(made.partial)
+            raise
         return made
 
     @property
@@ -144,7 +151,6 @@ class Journal:
         self._committed = time.monotonic()
 
     def _changed(self, what: str) -> DataError:
-        self.close()
         return DataError(f"--resume: {what}: it was changed. Remove it and {self.note} to begin anew")
 
     @property
@@ -184,9 +190,10 @@ class Journal:
     def mark(self, item: Item) -> None:
         """The row `item` is dealt with: it was added, or put to the faults."""
         line, fault, now = bytes(self._line), bytes(self._fault), self._mark
-        self._sinks[0].write(line)
-        if len(self._sinks) > 1:
-            self._sinks[1].write(fault)
+        with self._disk():
+            self._sinks[0].write(line)
+            if len(self._sinks) > 1:
+                self._sinks[1].write(fault)
         read, written = now.read.copy(), now.written.copy()
         digested(read, item)
         written.update(line)
@@ -212,12 +219,13 @@ class Journal:
     def commit(self) -> None:
         """Put on the disk what was marked."""
         mark = self._mark
-        for sink, size in zip(self._sinks, (mark.bytes, mark.error_bytes), strict=False):
-            sink.flush()
-            if sink.tell() != size:  # a row that an interruption cut
-                sink.truncate(size)
-                sink.seek(size)
-            os.fsync(sink.fileno())
+        with self._disk():
+            for sink, size in zip(self._sinks, (mark.bytes, mark.error_bytes), strict=False):
+                sink.flush()
+                if sink.tell() != size:  # a row that an interruption cut
+                    sink.truncate(size)
+                    sink.seek(size)
+                os.fsync(sink.fileno())
         self.state = State(
             self.state.run,
             mark.rows,
@@ -235,6 +243,18 @@ class Journal:
 
     def finish(self) -> None:
         """The whole output under its name; errors under theirs, and none there where there were none."""
+        with self._disk():
+            self._finish()
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """What the disk refuses is the user's to mend."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.target} cannot be written: {error.strerror or error}") from error
+
+    def _finish(self) -> None:
         self._sinks[0].flush()
         if self.kind == "parquet" or self.zipped:
             self._converted()
@@ -273,7 +293,8 @@ class Journal:
     def close(self) -> None:
         """Let go of the files; what was committed stays."""
         for sink in self._sinks:
-            sink.close()
+            with suppress(OSError):  # of a full disk: what was committed stands there
+                sink.close()
 
     def discard(self) -> None:
         """Remove what is unfinished."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice, tee
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from nlpipe.errors import DataError, UnsupportedError, suggest
+from nlpipe.errors import ArtifactError, DataError, UnsupportedError, suggest
 from nlpipe.intake import STREAM, Bad, Intake, Item, Source
 from nlpipe.journal import Journal
 from nlpipe.parsers import Row
@@ -217,6 +217,7 @@ def predict(
     if file:
         run: dict[str, Any] = {"model": model, "weights": fingerprint(pipe), "task": pipe.card.task, "input": source}
         run |= {"columns": asking.columns, "options": asking.options, "format": kind}
+        run |= {"errors": kept and str(kept)}
         return work.into(Journal.open(Path(target), kept, _plain(run), format=target_format, resume=resume))
     sink = sys.stdout.buffer if target == STREAM else Path(target)
     if whole:
@@ -263,19 +264,20 @@ class _Work:
                 if journal.due:
                     journal.commit()
             self._end()
+            journal.finish()
         except BaseException as error:
             if not journal.answered:
                 journal.discard()
                 raise
-            journal.commit()
+            with suppress(DataError, ArtifactError):  # a full disk: what was committed before is kept
+                journal.commit()
             journal.close()
-            kept = f"{journal.answered:,} rows are answered and kept"
+            kept = f"{journal.state.answered:,} rows are answered and kept"
             if isinstance(error, DataError):
                 raise DataError(f"{error}\n{kept}: once this is put right, --resume goes on") from error
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(f"{kept}: the same command with --resume goes on") from None
             raise
-        journal.finish()
         return self._done()
 
     def _resumed(self, journal: Journal) -> None:
