@@ -9,6 +9,7 @@ STAMP = $(shell date +%Y%m%d-%H%M%S)
 # One environment, and always an editable install, so that one target never runs code that another one installed.
 EXTRAS_quickstart := quickstart
 EXTRAS_test := test,quickstart
+EXTRAS_test-all := test,quickstart,onnx,openvino,ctranslate2
 EXTRAS_check := dev
 
 # Tests never ask the network, and threads that share a core only slow each other down.
@@ -46,7 +47,7 @@ quickstart: .venv/.installed-quickstart ## fine-tune a small encoder, measure it
 test: .venv/.installed-test ## the tests that every change runs (under 8 minutes on two cores)
 	$(TEST) -m "not slow"
 
-test-all: .venv/.installed-test ## all tests: every architecture, faults, long runs (under 60 minutes); records the grid
+test-all: .venv/.installed-test-all ## all tests: every architecture, faults, long runs (under 60 minutes); records the grid
 	$(TEST) --evidence
 
 mutants: .venv/.installed-test ## planted defects, each of which a check of the kit must catch (about 10 minutes)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nlpipe.recipe import Recipe
     from nlpipe.results import Answer, Entities, Label, Ranked, Ranking, Result, Similarity, Span
     from nlpipe.running import RunReport, run
+    from nlpipe.side_by_side import Adapters
     from nlpipe.task import Family, Format, FormatRow, Record, Task, TaskOptions
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 # A module may not share its name with a function of the package: importing the module would replace the function.
 # Hence `pipelines.py` and `running.py` beside `nlpipe.pipeline` and `nlpipe.run`.
 _LATE = {
+    "Adapters": "side_by_side",
     "Answer": "results",
     "Entities": "results",
     "Family": "task",
@@ -52,6 +54,7 @@ _LATE = {
 
 __all__ = [
     "API_VERSION",
+    "Adapters",
     "Answer",
     "ArtifactError",
     "DataError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,10 @@ from nlpipe.recipe_sections import AdapterSection
 # AdaLoRA's paper gives the first 15 % of RTE's steps to a warm-up and the last half to the ranks as they are then
 # (Zhang et al. 2023, appendix: 600 and 1,800 of 3,900); it begins with half as many ranks again as it keeps.
 _RANKS_BEGIN, _RANKS_END, _RANKS_FIRST = 0.1, 0.5, 1.5
+
+
+FIRST = "default"
+"""What PEFT calls a model's first adapter."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -285,6 +290,64 @@ def load(model: nn.Module, folder: Path, further: AdapterSection | None = None) 
     if further is None:
         return Adapted(adapted.eval(), Companion())
     return Adapted(adapted, Companion(_rates(adapted, further.fields.get(LORA_PLUS))))
+
+
+def add(model: nn.Module, folder: Path, name: str) -> bool:
+    """Put a further adapter, saved in `folder`, beside that which a model has, and say whether PEFT takes the two.
+
+    It does so where both are LoRA's and what either trains in full has one size. Raises ArtifactError
+    where the adapter's weights are not all there.
+    """
+    import peft
+
+    adapted: Any = model
+    config = peft.PeftConfig.from_pretrained(folder)
+    if not isinstance(model, peft.PeftModel) or {config.peft_type, adapted.peft_type} != {peft.PeftType.LORA}:
+        return False
+    config.inference_mode = True
+    weights = peft.utils.load_peft_weights(str(folder), device="cpu")
+    try:
+        adapted.add_adapter(name, config)
+        peft.set_peft_model_state_dict(adapted, weights, adapter_name=name)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError):
+        if name in adapted.peft_config:
+            adapted.delete_adapter(name)
+        return False
+    there = peft.get_peft_model_state_dict(adapted, adapter_name=name)
+    if odd := sorted({*there} ^ {*weights}):
+        raise ArtifactError(f"the adapter in {folder} does not fit this model: {odd[0]}")
+    adapted.eval()
+    return True
+
+
+def let_mix(model: nn.Module) -> None:
+    """Let rows of several adapters share a pass through modules that were trained in full, whatever they are made of.
+
+    PEFT does so for single layers alone, since it cannot know what a module does; heads and poolers see each row by
+    itself.
+    """
+    from peft.utils.other import ModulesToSaveWrapper
+
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            module._mixed_batch_forward = functools.partial(_row_by_row, module)
+
+
+def _row_by_row(wrapper: Any, states: torch.Tensor, *rest: Any, adapter_names: Sequence[str], **more: Any) -> Any:
+    found: torch.Tensor | None = None
+    for name in dict.fromkeys(adapter_names):
+        own = [at for at, other in enumerate(adapter_names) if other == name]
+        part = wrapper.modules_to_save[name](states[own], *rest, **more)
+        if found is None:
+            found = part.new_empty(len(states), *part.shape[1:])
+        found[own] = part
+    return found
+
+
+def remove(model: nn.Module, name: str) -> None:
+    """Take an adapter that `add` put on a model off it."""
+    adapted: Any = model
+    adapted.delete_adapter(name)
 
 
 def counts(model: nn.Module) -> tuple[int, int]:

@@ -40,6 +40,7 @@ class BackEnd:
 BACKENDS = {
     "onnx": BackEnd("onnxruntime", "nlpipe.runners.onnx", "OnnxRunner", "ONNX Runtime"),
     "openvino": BackEnd("openvino", "nlpipe.runners.openvino", "OpenVinoRunner", "OpenVINO"),
+    "ctranslate2": BackEnd("ctranslate2", "nlpipe.runners.ctranslate2", "Ct2Runner", "CTranslate2"),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from nlpipe import exported
 from nlpipe.card import Card, Origin, is_artifact, read_card
@@ -22,14 +22,39 @@ if TYPE_CHECKING:
     import torch
 
     from nlpipe.backbone import Location
+    from nlpipe.side_by_side import Adapters
     from nlpipe.task import TaskOptions
 
 Long = Literal["window", "truncate", "error"]
 Backend = Literal["auto", "torch", "onnx", "openvino", "ctranslate2"]
 
 
+@overload
 def load(
     path: str | Path,
+    *,
+    device: str = ...,
+    dtype: str = ...,
+    threads: int | None = ...,
+    long: Long | None = ...,
+    backend: Backend = ...,
+    offline: bool = ...,
+    plugins: Plugins | None = ...,
+) -> Pipeline: ...
+@overload
+def load(
+    path: Mapping[str, str | Path],
+    *,
+    device: str = ...,
+    dtype: str = ...,
+    threads: int | None = ...,
+    long: Long | None = ...,
+    backend: Backend = ...,
+    offline: bool = ...,
+    plugins: Plugins | None = ...,
+) -> Adapters: ...
+def load(
+    path: str | Path | Mapping[str, str | Path],
     *,
     device: str = "auto",
     dtype: str = "auto",
@@ -38,14 +63,16 @@ def load(
     backend: Backend = "auto",
     offline: bool = False,
     plugins: Plugins | None = None,
-) -> Pipeline:
-    """A pipeline from a model folder that nlpipe wrote.
+) -> Pipeline | Adapters:
+    """A pipeline from a model folder that nlpipe wrote; from a mapping of names to folders, adapters on one base.
 
     `device` and `dtype` `auto` take a GPU where there is one, and float32; `threads` sets PyTorch's for the
     whole process; `long` overrides what becomes of texts longer than the model reads. `backend` is what computes:
     `auto` takes the form that `nlpipe export` put into the folder last, on a processor in float32, where its package
     is installed, and else PyTorch. Raises ArtifactError.
     """
+    if isinstance(path, Mapping):
+        return _side_by_side(path, device, dtype, threads, long, backend, offline, plugins)
     folder = Path(path).expanduser()
     card = read_card(folder)
     registry = plugins or Plugins.discover()
@@ -56,6 +83,31 @@ def load(
         runner = exported.open_runner(folder, card, form, threads)
         return Pipeline(card, runner, exported.tokenizers(folder, form), plugins=registry)
     return _with_torch(folder, card, registry, device, dtype, threads, offline=offline)
+
+
+def _side_by_side(
+    folders: Mapping[str, str | Path],
+    device: str,
+    dtype: str,
+    threads: int | None,
+    long: Long | None,
+    backend: Backend,
+    offline: bool,
+    plugins: Plugins | None,
+) -> Adapters:
+    from nlpipe import side_by_side
+
+    if backend not in ("auto", exported.TORCH):
+        raise UnsupportedError(f"adapters share a base in PyTorch; leave backend {backend!r} out")
+    _threads(threads)
+    return side_by_side.load(
+        folders,
+        device=device_of(device),
+        dtype=dtype_of(dtype),
+        long=long,
+        offline=offline,
+        plugins=plugins or Plugins.discover(),
+    )
 
 
 def _with_torch(

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from nlpipe import backbone, exported, kept_tokens, loading
+from nlpipe import adapter, backbone, exported, kept_tokens, loading
 from nlpipe.card import CARD, Card, Export, is_artifact
 from nlpipe.errors import ArtifactError, UnsupportedError, suggest
-from nlpipe.exporting import graphs, quantising, verifying
+from nlpipe.exporting import graphs, quantising, texts, verifying
 from nlpipe.exporting.rows import Rows, gather
 from nlpipe.exporting.verifying import Verified
 from nlpipe.files import atomic_folder, atomic_write, sha256
@@ -24,6 +24,9 @@ from nlpipe.runners.torch import TorchRunner
 
 Watch = Callable[[str], None]
 README = "README.md"
+
+NEEDS = {**graphs.NEEDS, "ctranslate2": texts.NEEDS}
+"""The packages that exporting takes, by back end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def _check(to: str, quantize: str | None, data: str | None) -> None:
         raise UnsupportedError(
             "int8 is calibrated and judged on rows of yours: add --data FILE, labelled if you have labels"
         )
-    needed = [*graphs.NEEDS.get(to, ()), *(quantising.NEEDS.get(to, ()) if quantize else ())]
+    needed = [*NEEDS[to], *(quantising.NEEDS.get(to, ()) if quantize else ())]
     if missing := [name for name in needed if find_spec(name) is None]:
         raise UnsupportedError(
             f"exporting to {exported.BACKENDS[to].called} needs {missing[0]}, which is not installed: "
@@ -139,12 +142,21 @@ def _opened(model: str, folder: Path, task: str | None, ours: bool, offline: boo
         raise ArtifactError(f"{folder} was not written by nlpipe: say which task it is for, --task NAME")
     else:
         pipe = loading.pipeline(task, model=model, device="cpu", backend="torch", offline=offline, plugins=plugins)
+    _merge(pipe)
     if pipe.card.quantize:
         raise UnsupportedError(
             f"the base of this adapter is kept in {pipe.card.quantize}, which no graph takes. Train it without "
             "model.quantize to export it"
         )
     return pipe
+
+
+def _merge(pipe: Pipeline) -> None:
+    """Fold an adapter into the weights in memory, where its method can be: back ends know no adapters."""
+    runner = pipe.runner
+    assert isinstance(runner, TorchRunner)
+    if pipe.card.weights == "adapter" and pipe.card.quantize is None and hasattr(runner.model, "merge_and_unload"):
+        runner.model = adapter.merge(runner.model)
 
 
 def _place(model: Path, output: Path | None, ours: bool, name: str, to: str) -> Path:
@@ -161,12 +173,22 @@ def _place(model: Path, output: Path | None, ours: bool, name: str, to: str) -> 
 
 
 def _able(pipe: Pipeline, to: str) -> None:
+    if to == "ctranslate2" and not pipe.objective.writes:
+        able = [name for name, task in sorted(pipe.plugins.tasks.items()) if _writes(task)]
+        raise UnsupportedError(
+            f"{pipe.card.task} is asked as {pipe.card.objective}, which writes no text, so CTranslate2 cannot take it; "
+            f"onnx and openvino may. Tasks that it takes: {', '.join(able)}"
+        )
     if to in graphs.WRITERS and not pipe.objective.one_graph:
         able = [name for name, task in sorted(pipe.plugins.tasks.items()) if _has_graph(task)]
         raise UnsupportedError(
             f"{pipe.card.task} is asked as {pipe.card.objective}, which takes more than one pass through a graph, so "
             f"{exported.BACKENDS[to].called} cannot take it. Tasks that can be exported so: {', '.join(able)}"
         )
+
+
+def _writes(task: Any) -> bool:
+    return any(kind.writes for kinds in task.row().values() for kind in kinds)
 
 
 def _has_graph(task: Any) -> bool:
@@ -192,14 +214,14 @@ def _made(
 ) -> _Made:
     """Write the export into `plain`, or where it is quantised into `small`, and say what it loses."""
     assert isinstance(pipe.runner, TorchRunner)
+    if to not in graphs.WRITERS:
+        texts.write(pipe.runner.model, pipe.tokenizers, small if quantize else plain, quantize)
+        return _Made(_judged(pipe, to, small if quantize else plain, rows, max_loss, watch))
     batches = verifying.batches(pipe, rows.calibration)
     graphs.WRITERS[to](pipe.runner.model, pipe.objective, _sample(batches), plain)
     verifying.require_same(pipe, exported.opened(to, plain), batches[:: max(1, len(batches) // 4)])
     if not quantize:
-        watch("answering the same rows with both")
-        found = verifying.verify(pipe, _with(pipe, to, plain), rows)
-        _require(found, max_loss, to)
-        return _Made(found)
+        return _Made(_judged(pipe, to, plain, rows, max_loss, watch))
     watch("measuring what each layer loses in 8 bits")
     known = quantising.sensitivity(pipe.runner.model, pipe.objective, batches[:: max(1, len(batches) // 6)])
     worst: Verified | None = None
@@ -212,6 +234,13 @@ def _made(
     assert worst is not None
     _require(worst, max_loss, to, " although half of its layers were left in float32")
     raise AssertionError
+
+
+def _judged(pipe: Pipeline, to: str, folder: Path, rows: Rows, max_loss: float, watch: Watch) -> Verified:
+    watch("answering the same rows with both")
+    found = verifying.verify(pipe, _with(pipe, to, folder), rows)
+    _require(found, max_loss, to)
+    return found
 
 
 def _sample(batches: Any) -> Any:

@@ -56,7 +56,7 @@ def test_every_public_name_has_a_docstring() -> None:
         f"{module.at(node.lineno)} {node.name}"
         for module in ALL
         for node in public(module.tree.body)
-        if not ast.get_docstring(node)
+        if not ast.get_docstring(node) and not any(ast.unparse(one) == "overload" for one in node.decorator_list)
     ]
     assert not wrong, "no docstring: " + ", ".join(wrong)
 
