@@ -23,7 +23,7 @@ LAYERS = (
     "answering artifact card data hub intake journal parsers readers shares writers adapter adapter_prompts "
     "adapter_targets adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory "
     "optimization scratch sentence_files exported kept_tokens",
-    "batcher loading pipelines",
+    "batcher loading pipelines side_by_side",
     "significance slices measured report",
     "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
     "tracking event_log inspect",
