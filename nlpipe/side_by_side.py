@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from nlpipe import adapter, artifact, backbone, batching, plugin_calls
-from nlpipe.answering import LOOK_AHEAD, PASS_TOKENS, Asked
+from nlpipe.answering import LOOK_AHEAD, Asked
 from nlpipe.backbone import Location
 from nlpipe.card import Card, read_card
 from nlpipe.errors import ArtifactError, DataError, UnsupportedError, suggest
@@ -51,6 +51,11 @@ class Adapters(Mapping[str, Pipeline]):
 
     def __len__(self) -> int:
         return len(self._pipes)
+
+    def close(self) -> None:
+        """Let go of all models, once calls that are running have ended."""
+        for pipe in self._pipes.values():
+            pipe.close()
 
     def __call__(self, inputs: Any, *, adapter: str | Sequence[str], **options: Any) -> Any:
         """The Result of one input, or the Results of a list; `adapter` names who answers all of them, or each.
@@ -131,7 +136,8 @@ def _raws(pipes: Mapping[str, Pipeline], names: Sequence[str], asked: Sequence[A
     """The raw answers to each one's rows, of like length in a pass together whoever answers them."""
     rows = [(name, at, row) for at, (name, one) in enumerate(zip(names, asked, strict=True)) for row in one.rows]
     flat: list[Any] = [None] * len(rows)
-    for chosen in batching.answering([row.length for _, _, row in rows], tokens=PASS_TOKENS):
+    most = pipes[names[0]].runner.pass_tokens(writing=False)
+    for chosen in batching.answering([row.length for _, _, row in rows], tokens=most):
         members = [rows[index] for index in chosen]
         first = pipes[members[0][0]]
         runner = first.runner

@@ -156,7 +156,7 @@ def _merge(pipe: Pipeline) -> None:
     runner = pipe.runner
     assert isinstance(runner, TorchRunner)
     if pipe.card.weights == "adapter" and pipe.card.quantize is None and hasattr(runner.model, "merge_and_unload"):
-        runner.model = adapter.merge(runner.model)
+        pipe.runner = TorchRunner(adapter.merge(runner.model))
 
 
 def _place(model: Path, output: Path | None, ours: bool, name: str, to: str) -> Path:

@@ -15,12 +15,14 @@ import numpy as np
 from nlpipe.errors import ArtifactError, UnsupportedError
 from nlpipe.objectives.continuing import Written
 from nlpipe.objectives.place import NOTHING
-from nlpipe.runners.graph import refuse, threads_of
+from nlpipe.runners.graph import GraphRunner, refuse, threads_of
 
 if TYPE_CHECKING:
     from nlpipe.objectives.base import Batch, Objective
     from nlpipe.objectives.continuing import Wish
     from nlpipe.runners.base import Judge
+
+WRITING_TOKENS = 8192  # as PyTorch's runner reads at once of prompts
 
 SETTINGS = "generation.json"
 """What the model's own files say of generation: `pair`, `start`, `ends`, `max_new_tokens`, and `settings` as below."""
@@ -32,7 +34,7 @@ _PAIRS = {"repetition_penalty": "repetition_penalty", "no_repeat_ngram_size": "n
 _HANDLED = {"max_new_tokens", "min_new_tokens", "early_stopping", "suppress_tokens", "bad_words_ids"}
 
 
-class Ct2Runner:
+class Ct2Runner(GraphRunner):
     """Runs a Generator or a Translator of CTranslate2; both may be called from several threads at once."""
 
     def __init__(self, model: Any, known: Mapping[str, Any]) -> None:
@@ -55,6 +57,10 @@ class Ct2Runner:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ArtifactError(f"{folder} cannot be read by CTranslate2: {error}") from error
         return cls(model, known)
+
+    def pass_tokens(self, *, writing: bool) -> int:
+        """CTranslate2 cuts what it is given into batches of its own."""
+        return WRITING_TOKENS
 
     def compute(self, objective: Objective, batch: Batch) -> dict[str, np.ndarray]:
         """Raises UnsupportedError: CTranslate2 shows no logits of a batch."""

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from nlpipe.runners.graph import GraphRunner
 from nlpipe.runners.torch import TorchRunner
 
 if TYPE_CHECKING:
     import numpy as np
 
     from nlpipe.objectives.base import Batch, Objective
-    from nlpipe.objectives.continuing import Wish, Written
-    from nlpipe.runners.base import Judge
 
 _LEAST = 1024  # weights; smaller tensors are not worth a digest
 
@@ -77,11 +76,12 @@ class AdapterRunner(TorchRunner):
         self.mixed, self.name = mixed, name
 
     def compute(self, objective: Objective, batch: Batch) -> dict[str, np.ndarray]:
-        """`objective.compute` with this adapter."""
+        """`objective.compute` with this adapter. Raises UnsupportedError once it is closed."""
+        _ = self.model
         return self.mixed.compute(objective, batch, [self.name] * len(batch.rows))
 
 
-class Told:
+class Told(GraphRunner):
     """A runner that repeats what has been computed already, for an objective to make answers of."""
 
     def __init__(self, outputs: Mapping[str, np.ndarray]) -> None:
@@ -90,15 +90,3 @@ class Told:
     def compute(self, objective: Objective, batch: Batch) -> dict[str, np.ndarray]:
         """The outputs."""
         return self.outputs
-
-    def likelihood(self, objective: Judge, batch: Batch) -> list[np.ndarray]:
-        """Nothing: objectives of one graph do not ask."""
-        raise NotImplementedError
-
-    def generate(self, batch: Batch, wish: Wish) -> list[list[Written]]:
-        """Nothing: objectives of one graph do not ask."""
-        raise NotImplementedError
-
-    def stream(self, batch: Batch, wish: Wish) -> Iterator[int]:
-        """Nothing: objectives of one graph do not ask."""
-        raise NotImplementedError
