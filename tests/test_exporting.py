@@ -117,7 +117,7 @@ def test_eight_bits_that_lose_too_much_are_refused(model: Path, rows: Path, monk
         return replace(verify(*given), score=0.9, lost=0.2)
 
     monkeypatch.setattr(verifying, "verify", worse)
-    with pytest.raises(ArtifactError, match=r"accuracy would go from 0.9000 to 0.7000 on 100 rows although half"):
+    with pytest.raises(ArtifactError, match=r"accuracy would fall from 0.9000 to 0.7000 on 100 rows although half"):
         export(str(model), "onnx", quantize="int8", data=str(rows))
     assert (model / "nlpipe.json").read_text() == before
 
@@ -161,7 +161,7 @@ def test_on_the_command_line(model: Path, rows: Path, tmp_path: Path) -> None:
         ({"to": "onnx", "quantize": "int8"}, "add --data FILE"),
         ({"to": "onnx", "quantize": "int4"}, "there is: int8"),
         ({"to": "ctranslate2"}, "writes no text, so CTranslate2 cannot take it"),
-        ({"to": "onnx", "task": "sentiment"}, "--output FOLDER"),
+        ({"to": "onnx", "task": "sentiment"}, "was trained for classification, not for sentiment"),
     ],
 )
 def test_what_is_wrong_is_said(model: Path, arguments: dict[str, Any], message: str) -> None:
@@ -212,7 +212,9 @@ def test_texts_are_those_of_pytorch(architecture: str, tmp_path: Path) -> None:
     texts.write(pipe.runner.model, pipe.tokenizers, tmp_path / "ct2", None)  # type: ignore[attr-defined]
     other = Pipeline(pipe.card, Ct2Runner.open(tmp_path / "ct2"), pipe.tokenizers, plugins=pipe.plugins)
     given = ["ba north", "x", "ge south ba ba ge " * 3]
-    for options in ({}, {"num_beams": 3}, {"max_new_tokens": 3}):
+    # Beams end their search by rules of their own; those of pairs agree even for models that have learnt nothing.
+    beams = [{"num_beams": 3}] if pipe.card.family == "encoder-decoder" else []
+    for options in ({}, {"max_new_tokens": 3}, *beams):
         for ours, theirs in zip(pipe(given, **options), other(given, **options), strict=True):
             assert (ours.text, ours.ended) == (theirs.text, theirs.ended)
             # Marian's converter leaves the padding token out of what may be written: all else is a little likelier.

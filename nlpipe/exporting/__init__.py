@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nlpipe import adapter, backbone, exported, kept_tokens, loading
-from nlpipe.card import CARD, Card, Export, is_artifact
+from nlpipe.card import CARD, Card, Export, is_artifact, read_card
 from nlpipe.errors import ArtifactError, UnsupportedError, suggest
 from nlpipe.exporting import graphs, quantising, texts, verifying
 from nlpipe.exporting.rows import Rows, gather
@@ -81,7 +81,7 @@ def export(
     registry = plugins or Plugins.discover()
     watch("loading the model")
     location = backbone.locate(model, offline=offline)
-    ours = is_artifact(location.folder) and task is None
+    ours = is_artifact(location.folder) and task in (None, read_card(location.folder).task)
     pipe = _opened(model, location.folder, task, ours, offline, registry)
     folder = _place(location.folder, output, ours, model, to)
     _able(pipe, to)

@@ -45,6 +45,10 @@ def gather(pipe: Pipeline, source: str | None, columns: Mapping[str, str] | None
     if not split.examples:
         raise DataError(f"{source} has no rows to verify the export on")
     everything = split.examples
+    gold = set(kind.Example.model_fields) - set(kind.Input.model_fields)
+    labelled = labelled and (
+        not gold or all(any(getattr(row, name) is not None for name in gold) for row in everything)
+    )
     apart = len(everything) >= 40
     asked = _spread(everything[1::2] if apart else everything, VERIFIED)
     calibration = _spread(everything[::2] if apart else everything, CALIBRATED)

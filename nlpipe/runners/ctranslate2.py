@@ -93,11 +93,13 @@ class Ct2Runner(GraphRunner):
         settings = self._settings(wish)
         given, starts = _unpadded(batch), self._starts(batch)
         limit = int({**self._own, **wish.settings}.get("max_new_tokens") or self._limit)
-        groups: dict[int, list[int]] = {}
+        # Beside prompts of one token, of which CTranslate2 reads nothing ahead, it takes the rest of longer ones for
+        # part of what it wrote (4.8).
+        groups: dict[tuple[int, bool], list[int]] = {}
         for row, room in enumerate(wish.most):
-            groups.setdefault(min(limit, room), []).append(row)
+            groups.setdefault((min(limit, room), len(given[row]) > 1), []).append(row)
         found: list[list[Written]] = [[] for _ in given]
-        for most, rows in groups.items():
+        for (most, _), rows in groups.items():
             sources = [_names(given[row]) for row in rows]
             prefixes = [_names(starts[row]) for row in rows] if self.pair else None
             written = self._written(sources, prefixes, most, settings, wish)
