@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,19 @@ class Adapted:
 
 
 def attach(
-    model: nn.Module, settings: AdapterSection, objective: Objective, fresh: Sequence[str], *, steps: int, folder: Path
+    model: nn.Module,
+    settings: AdapterSection,
+    objective: Objective,
+    fresh: Sequence[str],
+    *,
+    steps: int,
+    folder: Path,
+    frozen: Collection[str] = (),
 ) -> Adapted:
     """The model with a new adapter; the head and all `fresh` modules are trained and saved in full.
 
-    `steps` is how many there will be (AdaLoRA's ranks follow them), `folder` holds the backbone's tokenizer. Raises
+    `steps` is how many there will be (AdaLoRA's ranks follow them), `folder` holds the backbone's tokenizer, `frozen`
+    names the weights whose layers get no adapter. Raises
     UnsupportedError where the targets match nothing or the method cannot adapt this model, RecipeError for
     settings that PEFT refuses.
     """
@@ -58,7 +66,7 @@ def attach(
     else:
         # The layer over the vocabulary is mostly the embeddings once more: an update of one would be one of both.
         exclude = [*keep, *(vocabulary_layers(model) if objective.outputs is None else [])]
-        given |= _targets(model, settings, method, given, exclude)
+        given |= _targets(model, settings, method, given, exclude, frozen)
     if settings.method == "adalora":
         given |= _rank_schedule(given, steps)
     if settings.method == "oft" and settings.r is not None:
@@ -90,11 +98,16 @@ def _kept(model: nn.Module, derived: Sequence[str], asked: Sequence[str]) -> lis
 
 
 def _targets(
-    model: nn.Module, settings: AdapterSection, method: Method, given: dict[str, Any], exclude: Sequence[str]
+    model: nn.Module,
+    settings: AdapterSection,
+    method: Method,
+    given: dict[str, Any],
+    exclude: Sequence[str],
+    frozen: Collection[str],
 ) -> dict[str, Any]:
     """The layers to adapt, by full name, in PEFT's words. Takes what chooses among them out of `given`."""
     assert method.adapts != "input"
-    names = adapter_targets.find(model, settings.targets, method.adapts, exclude)
+    names = adapter_targets.find(model, settings.targets, method.adapts, exclude, frozen)
     without = given.pop("exclude_modules", None)
     if without:
         out = adapter_targets.find(model, without, method.adapts)

@@ -21,7 +21,7 @@ from nlpipe.recipe_sources import Real, Whole, complain
 
 FIELDS = Path(__file__).with_name("adapter_fields.json")
 
-Adapts = Literal["queries", "keys", "norms", "input"]
+Adapts = Literal["linear", "queries", "keys", "norms", "input"]
 
 _HF = "https://huggingface.co/papers/"
 _ARXIV = "https://arxiv.org/abs/"
@@ -37,8 +37,9 @@ class Method:
     words, and `why` says where they come from. `merges` is false where the weights cannot be folded into the model's;
     `transposed` where GPT-2's linear layers, kept transposed, cannot be adapted; `saved` where loading computes
     anew what a singular value decomposition gave, whose signs another machine may turn round; `continues` where
-    what was saved cannot be trained further; `quantized` where layers kept in 4 or 8 bits cannot be adapted. `width`
-    is what a model needs for PEFT's defaults of the method to fit (a power of two; the least that was tried).
+    what was saved cannot be trained further; `quantized` where layers kept in 4 or 8 bits can be adapted. `rate` is the
+    learning rate where a recipe gives none, with AdamW. `width` is what a model needs for PEFT's defaults of the method
+    to fit (a power of two; the least that was tried).
     """
 
     about: str
@@ -54,6 +55,7 @@ class Method:
     saved: bool = True
     continues: bool = True
     quantized: bool = False
+    rate: float = 2e-4
     width: int = 32
 
     @property
@@ -67,10 +69,16 @@ class Method:
 _VIRTUAL = {"num_virtual_tokens": 20}
 _WHY_VIRTUAL = "more than 20 vectors gain little (Lester et al. 2021, section 3.2)"
 
+# Hu et al. 2021 take 4e-4 to 5e-4 for RoBERTa base (table 9); Liu et al. 2022 take 3e-3 for IA3 (T-Few); for vectors in
+# front 1e-2 is what docs/adapters.md measures. All others have the 2e-4 that Hu et al. take for GPT-2 (table 11).
+_LOW_RANK, _SCALES, _VECTORS = 5e-4, 3e-3, 1e-2
+
 METHODS: Mapping[str, Method] = {
     "lora": Method(
         about="low-rank updates",
         source=f"{_ARXIV}2106.09685",
+        adapts="linear",
+        rate=_LOW_RANK,
         r="r",
         alpha="lora_alpha",
         dropout="lora_dropout",
@@ -81,6 +89,8 @@ METHODS: Mapping[str, Method] = {
     "adalora": Method(
         about="low-rank updates, whose ranks go where they matter",
         source=f"{_ARXIV}2303.10512",
+        adapts="linear",
+        rate=_LOW_RANK,
         r="target_r",
         alpha="lora_alpha",
         dropout="lora_dropout",
@@ -91,6 +101,7 @@ METHODS: Mapping[str, Method] = {
         about="scales of keys, values and feed-forward states",
         source=f"{_ARXIV}2205.05638",
         adapts="keys",
+        rate=_SCALES,
         quantized=True,
     ),
     "vera": Method(
@@ -98,6 +109,7 @@ METHODS: Mapping[str, Method] = {
         source=f"{_ARXIV}2310.11454",
         r="r",
         dropout="vera_dropout",
+        rate=_SCALES,
     ),
     "oft": Method(
         about="rotations in blocks",
@@ -121,12 +133,13 @@ METHODS: Mapping[str, Method] = {
         transposed=False,
     ),
     "lokr": Method(about="Kronecker products", source=f"{_ARXIV}2309.14859", r="r", alpha="alpha", transposed=False),
-    "ln_tuning": Method(about="the norms, in full", source=f"{_ARXIV}2312.11420", adapts="norms"),
+    "ln_tuning": Method(about="the norms, in full", source=f"{_ARXIV}2312.11420", adapts="norms", rate=_SCALES),
     "prompt_tuning": Method(
         about="vectors in front of what is read",
         source=f"{_ARXIV}2104.08691",
         adapts="input",
         settings=_VIRTUAL,
+        rate=_VECTORS,
         why=_WHY_VIRTUAL,
         merges=False,
     ),
@@ -135,6 +148,7 @@ METHODS: Mapping[str, Method] = {
         source=f"{_ARXIV}2103.10385",
         adapts="input",
         settings=_VIRTUAL,
+        rate=_VECTORS,
         why=_WHY_VIRTUAL,
         merges=False,
         continues=False,
@@ -144,6 +158,7 @@ METHODS: Mapping[str, Method] = {
         source=f"{_ARXIV}2101.00190",
         adapts="input",
         settings=_VIRTUAL,
+        rate=_VECTORS,
         why=_WHY_VIRTUAL,
         merges=False,
     ),

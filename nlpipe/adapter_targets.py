@@ -16,7 +16,7 @@ from nlpipe import upstream
 from nlpipe.errors import UnsupportedError, nearest
 from nlpipe.freezing import stacks
 
-Adapts = Literal["queries", "keys", "norms"]
+Adapts = Literal["linear", "queries", "keys", "norms"]
 
 # Words that say what an attention's layer computes, and words around them that say nothing of it: `q_lin`, `to_v`,
 # `query_proj`, `q_a_proj`. One may hold several: `Wqkv`, `query_key_value`, GPT-2's `c_attn`, DeBERTa's `in_proj`.
@@ -26,27 +26,29 @@ _AROUND = frozenset({"proj", "lin", "linear", "layer", "head", "to", "w", "c", "
 
 
 def find(
-    model: nn.Module, wanted: str | Sequence[str], adapts: Adapts = "queries", exclude: Collection[str] = ()
+    model: nn.Module,
+    wanted: str | Sequence[str],
+    adapts: Adapts = "queries",
+    exclude: Collection[str] = (),
+    frozen: Collection[str] = (),
 ) -> list[str]:
     """Full names of the layers to adapt, in the model's order.
 
-    `auto` takes what the method was made for (attention's query and value projections, its keys and values with the
-    feed-forward's outputs, or the norms), `all-linear` every linear layer; a list names layers by the end of their
-    name, a string is a regular expression over full names. Layers in `exclude` (the head) and layers without a weight
-    that may learn (frozen, or of a half that is not read) are left out of all of them. Raises UnsupportedError, with
-    the names there are, where a name matches nothing or in a stack of like layers only some.
+    `auto` takes what the method was made for (every linear layer, attention's query and value projections, its keys and
+    values with the feed-forward's outputs, or the norms), `all-linear` every linear layer; a list names layers by the
+    end of their name, a string is a regular expression over full names. Layers in `exclude` (the head) and layers
+    without a weight that may learn (frozen, or of a half that is not read) are left out of all of them; `frozen` names
+    the weights that a recipe keeps as they are. Raises UnsupportedError, with the names there are, where a name matches
+    nothing or in a stack of like layers only some.
     """
     there = _norms(model) if adapts == "norms" else _linear(model)
     there = {name: layer for name, layer in there.items() if not _within(name, exclude)}
-    # Weights of few bits never have a gradient, and say nothing of what is read or frozen.
-    free = [
-        n for n, layer in there.items() if any(p.requires_grad or not p.is_floating_point() for p in layer.parameters())
-    ]
+    free = [name for name, layer in there.items() if _learns(name, layer, frozen)]
     if wanted == "all-linear" and adapts == "norms":
         raise UnsupportedError(
             "adapter.targets: this method adapts norms, which are not linear; say auto, or name them"
         )
-    if wanted == "all-linear" or (wanted == "auto" and adapts == "norms"):
+    if wanted == "all-linear" or (wanted == "auto" and adapts in ("linear", "norms")):
         found = free
     elif wanted == "auto":
         found = _auto(model, free, adapts)
@@ -68,6 +70,14 @@ def feedforward(model: nn.Module, names: Collection[str]) -> list[str]:
         for name in names
         if name.startswith(inside) and not _in_attention(model, name) and _narrows(layers[name], width)
     ]
+
+
+def _learns(name: str, layer: nn.Module, frozen: Collection[str]) -> bool:
+    """Whether a layer has a weight that may learn. One of few bits never has a gradient, which says nothing of it."""
+    return any(
+        weight.requires_grad or (not weight.is_floating_point() and f"{name}.{own}" not in frozen)
+        for own, weight in layer.named_parameters()
+    )
 
 
 def _linear(model: nn.Module) -> dict[str, nn.Module]:

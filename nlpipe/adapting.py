@@ -89,7 +89,7 @@ def adapt(training: Training, recipe: Recipe, base: Backbone, start: Start) -> T
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(section.seed)
-            found = _adapted(training, recipe.adapter, base, start)
+            found = _adapted(training, recipe.adapter, base, start, frozen)
         if frozen and not _spared(found, frozen, recipe.adapter):
             raise RecipeError(
                 "train.freeze does nothing here: an adapter leaves the model's weights as they are, and none of its "
@@ -100,7 +100,9 @@ def adapt(training: Training, recipe: Recipe, base: Backbone, start: Start) -> T
     return replace(training, model=found.model.to(training.device), companion=found.companion)
 
 
-def _adapted(training: Training, section: AdapterSection, base: Backbone, start: Start) -> Adapted:
+def _adapted(
+    training: Training, section: AdapterSection, base: Backbone, start: Start, frozen: frozenset[str]
+) -> Adapted:
     if start.adapter is not None:
         _check_same(section, start)
         return adapter.load(base.model, start.adapter, section)
@@ -111,6 +113,7 @@ def _adapted(training: Training, section: AdapterSection, base: Backbone, start:
         base.fresh,
         steps=training.steps,
         folder=base.location.folder,
+        frozen=frozen,
     )
 
 

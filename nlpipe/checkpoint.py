@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from nlpipe import files, optimizer_state
 from nlpipe.errors import ArtifactError, Problem
+from nlpipe.optimizer_state import Taken
 
 FORMAT = 1
 """The layout's number; another one is refused, never guessed at."""
@@ -55,15 +56,27 @@ class Checkpoint:
         weights: dict[str, torch.Tensor] = load_file(self.path / _WEIGHTS)
         return weights
 
-    def restore_optimizer(self, optimizer: torch.optim.Optimizer, names: Sequence[str]) -> None:
-        """Give the optimiser the state it was saved in: each tensor's bits and dtype, each group's settings.
-
-        `names` as in `save`. Groups may come in another order than they were saved in. Raises ArtifactError
-        where they do not hold the same parameters in the same shapes.
-        """
+    def optimizer(self) -> Taken:
+        """The optimiser's state as it was given to `save`."""
         # Cloned: the file's pages are mapped into memory, and a later rotation removes the file.
         tensors = {name: tensor.clone() for name, tensor in load_file(self.path / _OPTIMIZER).items()}
-        values = json.loads((self.path / _VALUES).read_text(encoding="utf-8"))
+        return json.loads((self.path / _VALUES).read_text(encoding="utf-8")), tensors
+
+    def restore_optimizer(
+        self, optimizer: torch.optim.Optimizer, names: Sequence[str], taken: Taken | None = None
+    ) -> None:
+        """Give the optimiser the state it was saved in: each tensor's bits and dtype, each group's settings.
+
+        `names` are its parameters in its own order (see `optimizer_state.parameter_names`); `taken` is what
+        `optimizer()` gives, where that was read already. Groups may come in another order than they were saved in.
+        Raises ArtifactError where they do not hold the same parameters in the same shapes.
+        """
+        values, tensors = taken or self.optimizer()
+        if "left_out" in values:
+            raise ArtifactError(
+                f"{self.path} has no optimizer's state, which {values['left_out']} kept to itself: start anew, in "
+                "another output.dir"
+            )
         try:
             optimizer_state.restore(optimizer, names, values, tensors)
         except ArtifactError as error:
@@ -84,23 +97,21 @@ def save(
     step: int,
     *,
     tensors: Mapping[str, torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-    names: Sequence[str],
+    optimizer: Taken,
     state: Mapping[str, Any],
     keep: Collection[int] = (),
     last: int = 2,
 ) -> Path:
     """Write `folder/step-…` whole, then remove checkpoints that are not needed any more; returns its path.
 
-    `tensors` are the weights by name; `names` are the optimiser's parameters in its own order (see
-    `optimizer_state.parameter_names`); `state` is anything that JSON can say (NaN included). `keep` and
-    `last` are those of `rotate`. A checkpoint of the same step is replaced.
+    `tensors` are the weights by name; `optimizer` is what `optimizer_state.take` gives; `state` is anything that JSON
+    can say (NaN included). `keep` and `last` are those of `rotate`. A checkpoint of the same step is replaced.
 
     Raises ArtifactError where the disk is full or not writable; earlier checkpoints then stand as they were.
-    Raises TypeError, before anything is written, for a state or an optimiser that holds what JSON cannot say.
+    Raises TypeError, before anything is written, for a state that holds what JSON cannot say.
     """
     path = folder / f"step-{step:08d}"
-    content, moments = optimizer_state.take(optimizer, names)
+    content, moments = optimizer
     values = json.dumps(content, indent=1)
     head = {"format": FORMAT, "step": step, "state": json.loads(json.dumps(dict(state)))}
     try:

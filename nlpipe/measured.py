@@ -19,7 +19,7 @@ import numpy as np
 
 from nlpipe.errors import ArtifactError
 from nlpipe.files import atomic_write
-from nlpipe.slices import Slice
+from nlpipe.slices import Slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,12 +79,12 @@ def write(
     split: Split,
     scores: Scores,
     results: Sequence[Result],
-    slices: Mapping[str, Sequence[Slice]] | None = None,
+    slices: Slices | None = None,
 ) -> None:
     """Put a split's scores, answers and statistics into `folder`. Raises ArtifactError where the disk refuses."""
     content: dict[str, Any] = {"split": split.name, **scores.to_dict(), "data": fingerprint(split.examples)}
     if slices:
-        content["slices"] = {name: [one.to_dict() for one in found] for name, found in slices.items()}
+        content["slices"] = slices.to_dict()
     lines = (
         json.dumps({"row": row, **result.to_dict()}, ensure_ascii=False) + "\n"
         for row, result in zip(split.rows, results, strict=True)
@@ -149,10 +149,10 @@ def seed_folder(folder: Path, seed: int) -> Path:
     return folder / f"seed-{seed}"
 
 
-def slices(folder: Path) -> dict[str, list[Slice]]:
-    """The slices of a measurement that `write` put into `folder`, by the score's name."""
-    content = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    return {name: [Slice(**one) for one in found] for name, found in content.get("slices", {}).items()}
+def slices(folder: Path) -> Slices | None:
+    """The slices of a measurement that `write` put into `folder`, if there are any."""
+    content = json.loads((folder / METRICS).read_text(encoding="utf-8")).get("slices")
+    return Slices.from_dict(content) if content else None
 
 
 def fingerprint(examples: Sequence[Record]) -> str:

@@ -17,6 +17,10 @@ from nlpipe.errors import UnsupportedError
 _SAID = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "not enough memory")
 
 
+class OutTogether(MemoryError):
+    """One of several processes ran out of memory, and all of them know: they can go on together in smaller pieces."""
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on whatever device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -30,10 +34,10 @@ def free(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def finer(
-    step: Step, lengths: Numbers, parts: Numbers, *, wanted: int | Literal["auto"], couples: str | None, world: int
-) -> int:
+def finer(step: Step, lengths: Numbers, parts: Numbers, *, wanted: int | Literal["auto"], couples: str | None) -> int:
     """How many padded tokens to compute at once after a step that did not fit: half of what it tried.
+
+    A function of the whole step, so that all processes find the same.
 
     `lengths`, `parts` as in `batching.plan`; `wanted` is the recipe's `micro_batch`, `couples` the name of an objective
     whose batches cannot be cut. Raises UnsupportedError with the reason where nothing smaller is possible.
@@ -49,11 +53,6 @@ def finer(
         )
     if wanted != "auto":
         raise UnsupportedError(f"{rows} examples at once do not fit: set train.micro_batch below {rows}, or to auto")
-    if world > 1:
-        raise UnsupportedError(
-            f"{rows} examples at once do not fit, and several processes cannot each find out what does: set "
-            f"train.micro_batch to a number, such as {rows // 2}"
-        )
     most = max(batching.cost(lengths, parts, micro) for micro in micros if len(micro) > 1)
     return max(1, most // 2)
 

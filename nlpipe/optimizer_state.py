@@ -13,6 +13,9 @@ import torch
 
 from nlpipe.errors import ArtifactError
 
+Taken = tuple[dict[str, Any], dict[str, torch.Tensor]]
+"""What `take` gives: values that JSON can say, and tensors by `parameter name/key`."""
+
 
 def parameter_names(optimizer: torch.optim.Optimizer, named: Iterable[tuple[str, torch.nn.Parameter]]) -> list[str]:
     """The names of an optimiser's parameters in its own order, by identity in `model.named_parameters()`.
@@ -27,7 +30,7 @@ def parameter_names(optimizer: torch.optim.Optimizer, named: Iterable[tuple[str,
     return [known[id(parameter)] for parameter in held]
 
 
-def take(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def take(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> Taken:
     """The optimiser's state as JSON values and as tensors by `parameter name/key`; `restore` puts it back.
 
     `names` are its parameters in its own order. The tensors are the optimiser's own, not copies. Raises

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
+from nlpipe.adapter_methods import METHODS
 from nlpipe.generation import Generation
 from nlpipe.recipe_sources import Count, Name, Real, Section, Size, Source, SourceOrShare, compiled, complain
 from nlpipe.recipe_sweep import SweepSection
@@ -154,7 +155,7 @@ class AdapterSection(Section):
     dropout: Real | None = Field(None, ge=0, lt=1)
     """the share of the adapter's inputs dropped in training; null: the method's default (LoRA: 0)"""
     targets: str | Sequence[str] = "auto"
-    """layers that are adapted: auto (query and value), all-linear, a list of name ends, or one regex"""
+    """layers that are adapted: auto (the method's own; LoRA: all-linear), all-linear, a list of name ends, one regex"""
     fields: dict[str, Any] = Field(default_factory=dict)
     """the method's own settings, under PEFT's names; in YAML they stand beside `method`"""
 
@@ -384,11 +385,13 @@ class Recipe(Section):
 
     @property
     def learning_rate(self) -> float:
-        """The peak learning rate: the recipe's, else the one of `recipe_training.LEARNING_RATES` that fits."""
+        """The peak learning rate: the recipe's, else the adapter's method's, or one of `LEARNING_RATES`."""
         if self.train is not None and self.train.learning_rate is not None:
             return self.train.learning_rate
         optimizer = "adamw" if self.train is None else self.train.optimizer
-        return LEARNING_RATES["adapter" if optimizer == "adamw" and self.adapter is not None else optimizer]
+        if optimizer == "adamw" and self.adapter is not None:
+            return METHODS[self.adapter.method].rate
+        return LEARNING_RATES[optimizer]
 
     @property
     def split(self) -> Split | None:

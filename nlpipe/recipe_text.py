@@ -174,7 +174,7 @@ def template(task: type[Task[Any, Any, Any, Any]], family: Family | None = None)
         "train:",
         "  epochs: 3",
         "  batch_size: 32",
-        "  learning_rate: 2e-4",
+        "  learning_rate: 5e-4",
         "  seed: 13",
         "output:",
         f"  dir: runs/{task.name}",

@@ -13,10 +13,10 @@ from nlpipe.recipe_sources import Count, Name, Real, Section, Size, compiled, co
 ROWS_PER_STEP = 32
 """`train.batch_size` where a recipe gives neither it nor `tokens_per_batch`."""
 
-LEARNING_RATES = {"adapter": 2e-4, "adamw": 3e-5, "adafactor": 1e-3}
-"""`train.learning_rate` where a recipe gives none.
+LEARNING_RATES = {"adamw": 3e-5, "adafactor": 1e-3}
+"""`train.learning_rate` where a recipe gives none, by optimizer; an adapter's is its method's.
 
-LoRA's own experiments use 2e-4 (Hu et al. 2021, appendix D); 3e-5 is the middle of the values that Devlin et al. 2019
+3e-5 is the middle of the values that Devlin et al. 2019
 (BERT, appendix A.3) try in full fine-tuning; Adafactor's rate is relative to a weight's size, and 1e-3 is what T5 is
 fine-tuned with (Raffel et al. 2020, section 3.1.2).
 """
@@ -70,7 +70,7 @@ class TrainSection(Section):
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """adafactor keeps far less state per weight, and takes its rate relative to a weight's size"""
     learning_rate: Real | None = Field(None, gt=0)
-    """the peak; null: 2e-4 with an adapter, 3e-5 without, 1e-3 for adafactor"""
+    """the peak; null: the adapter's (LoRA: 5e-4), 3e-5 without one, 1e-3 for adafactor"""
     warmup: Real = Field(0.06, ge=0)
     """steps until the peak: a share of all steps if below 1, else their number"""
     schedule: Literal["linear", "cosine", "constant", "inverse_sqrt"] = "linear"

@@ -7,37 +7,40 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlpipe import checking, measured, slices
+from nlpipe import checking, languages, measured, resources, slice_search, slices
 from nlpipe.batching import rng
 from nlpipe.checking.views import View, views
 from nlpipe.files import atomic_write
 from nlpipe.report import Report, render, render_comparison
+from nlpipe.slices import Slices
 
 if TYPE_CHECKING:
     from nlpipe.comparing import Comparison
     from nlpipe.data import Split
     from nlpipe.evaluation import Scores
     from nlpipe.results import Result
-    from nlpipe.slices import Slice
     from nlpipe.task import Task
 
 PAGE = "report.html"
 
-RESAMPLES = 200  # of each slice: enough to tell a large difference from chance
+RESAMPLES = 200  # of each slice that is shown
 FEW = 20  # distinct values of a column by which rows are sliced unasked
 
 
 def sliced(
     task: Task[Any, Any, Any, Any], split: Split, scores: Scores, wanted: Sequence[str] | None, seed: int
-) -> dict[str, list[Slice]]:
-    """The first score's slices, by the metric's name; `wanted` as `evaluate.slices`, None for what offers itself."""
-    metric = task.metrics[0]
-    seen = views(type(task), split.examples, split.rows)
-    names = _offered(task, split, seen) if wanted is None else wanted
-    strata = [view.stratum for view in seen]
-    chosen = slices.masks(names, split.frame, [view.text for view in seen], strata)
-    found = slices.sliced(metric, scores.statistics[metric.name], chosen, resamples=RESAMPLES, draw=rng(seed, "slices"))
-    return {metric.name: found} if found else {}
+) -> Slices:
+    """The first score's slices; `wanted` as `evaluate.slices`: None for what offers itself, none at all for []."""
+    metric, draw = task.metrics[0], rng(seed, "slices")
+    if wanted is not None and not wanted:
+        return Slices(metric.name)
+    rows, seen = scores.statistics[metric.name], views(type(task), split.examples, split.rows)
+    texts, strata = [view.text for view in seen], [view.stratum for view in seen]
+    offered = slices.masks(_offered(task, split, seen), split.frame, texts, strata)
+    chosen = offered if wanted is None else slices.masks(wanted, split.frame, texts, strata)
+    named = slice_search.named(metric, rows, chosen, resamples=RESAMPLES, draw=draw)
+    found, looks = slice_search.worst(metric, rows, {**offered, **chosen}, texts, resamples=RESAMPLES, draw=draw)
+    return Slices(metric.name, tuple(named), tuple(found), looks)
 
 
 def require_slices(kind: type[Task[Any, Any, Any, Any]], split: Split, wanted: Sequence[str]) -> None:
@@ -47,7 +50,7 @@ def require_slices(kind: type[Task[Any, Any, Any, Any]], split: Split, wanted: S
 
 
 def _offered(task: Task[Any, Any, Any, Any], split: Split, seen: Sequence[View]) -> list[str]:
-    """Length, label, and columns of few values that are neither input nor gold."""
+    """Length, label, language, and columns of few values that are neither input nor gold."""
     ours = set(type(task).Example.model_fields)
     columns = [str(name) for name in split.frame.columns if name not in ours]
     few = [
@@ -56,7 +59,9 @@ def _offered(task: Task[Any, Any, Any, Any], split: Split, seen: Sequence[View])
         if 1 < split.frame[name].astype(str).nunique() <= min(FEW, len(split.examples) // slices.SMALLEST)
     ]
     labelled = [slices.LABEL] if 1 < len({view.stratum for view in seen} - {None}) <= FEW else []
-    return [slices.LENGTH, *labelled, *few]
+    told_apart = languages.known() and len(seen) <= slice_search.READ  # of more rows it would take minutes
+    written = slices.LANGUAGE if told_apart else slices.SCRIPT
+    return [slices.LENGTH, *labelled, *([] if written in columns else [written]), *few]
 
 
 def keep(
@@ -100,7 +105,8 @@ def page(
             details=tuple(task.details(results, split.examples)),
             slices=measured.slices(folder),
             findings=checking.quick(type(task), known),
-            rows={name: len(one.examples) for name, one in known.items()},
+            summary=checking.summary(type(task), known),
+            used=resources.used(),
             events=[json.loads(line) for line in _text(folder / "events.jsonl").splitlines() if line.strip()],
             environment=json.loads(_text(folder / "environment.json") or "{}"),
             recipe=_text(folder / "recipe.yaml"),

@@ -32,6 +32,7 @@ from nlpipe import (
     loading,
     measured,
     parity,
+    pieces,
     preparing,
     reporting,
     scored,
@@ -40,7 +41,7 @@ from nlpipe.answering import Asked
 from nlpipe.backbone import Backbone, Location, with_window
 from nlpipe.card import Card, Origin, versions
 from nlpipe.data import Split
-from nlpipe.errors import ArtifactError, RecipeError, UnsupportedError
+from nlpipe.errors import ArtifactError, RecipeError
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
 from nlpipe.objectives.base import Objective, Row
@@ -58,13 +59,6 @@ from nlpipe.training import Training
 from nlpipe.world import World, join
 
 Listener = Callable[[Event], None]
-
-# What Accelerate's launcher sets for each plugin that cuts weights; on a processor Accelerate itself ignores them.
-_CUTTING = {
-    "FSDP": "ACCELERATE_USE_FSDP",
-    "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
-    "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM",
-}
 
 DEFAULT_SEED = 13  # where a recipe has no `train:` to say one
 
@@ -109,7 +103,7 @@ def run(
         raise RecipeError(
             f"the recipe has `{name}`, which makes many runs: nlpipe.many.{name}(recipe), or `nlpipe run`"
         )
-    world = _world(recipe)
+    world = _world(recipe, resume=resume)
     session = _Session(recipe, options, registry, world, offline=offline, listeners=listeners)
     if resume and recipe.train is None:
         raise RecipeError(
@@ -119,16 +113,9 @@ def run(
         return session.train(resume=resume) if recipe.train else session.untouched()
 
 
-def _world(recipe: Recipe) -> World:
+def _world(recipe: Recipe, *, resume: bool) -> World:
     """The processes of this run. Raises RecipeError where the recipe asks for some that nobody started, and
-    UnsupportedError where Accelerate's configuration would cut the weights into pieces."""
-    for name, variable in _CUTTING.items():
-        if os.environ.get(variable, "").lower() == "true":
-            raise UnsupportedError(
-                f"Accelerate's configuration asks for {name}, which cuts the weights into pieces: checkpoints, "
-                "evaluation and the check of what was saved need them whole in every process. There say "
-                "distributed_type: MULTI_GPU; where memory is short, take an adapter, or train.gradient_checkpointing"
-            )
+    UnsupportedError where Accelerate's configuration asks for what a run cannot do."""
     world, wanted = join(), recipe.run.processes
     if world.size == 1 and wanted > 1:
         raise RecipeError(
@@ -141,6 +128,7 @@ def _world(recipe: Recipe) -> World:
         )
     if world.size > 1 and recipe.train is None:
         raise RecipeError("a recipe without `train` measures in one process: leave --processes out")
+    pieces.require(recipe, world.size, os.environ, resume=resume)
     if recipe.run.threads != "auto":
         torch.set_num_threads(recipe.run.threads)
     return world
@@ -433,7 +421,7 @@ class _Session:
         if self.recipe.adapter is not None and card.weights == "merged":
             model = parity.merged(objective, model, base.tokenizers, rows)
             expected = parity.outputs(objective, model, base.tokenizers, rows)
-        readme = cards.readme(card, self.recipe)
+        readme = cards.readme(card, self.recipe, cards.Facts(self.kind.hub_task(card.family)))
         artifact.save(self.directory.model, card, model, base.tokenizers, base=base.location, readme=readme)
         pipe = loading.load(
             self.directory.model, device=self.recipe.run.device, offline=self.offline, plugins=self.plugins
@@ -496,7 +484,14 @@ class _Session:
                 card = pipe.card.model_copy(
                     update={"scores": dict(scores.scores), "signatures": dict(scores.signatures)}
                 )
-                artifact.rewrite_card(folder, card, cards.readme(card, self.recipe, scores, split=name))
+                facts = cards.Facts(
+                    self.kind.hub_task(card.family),
+                    {known: len(split.examples) for known, split in splits.items()},
+                    scores,
+                    name,
+                    measured.slices(self.directory.path),
+                )
+                artifact.rewrite_card(folder, card, cards.readme(card, self.recipe, facts))
             title = f"{self.kind.name} on {pipe.card.backbone.name}"
             reporting.page(self.directory.path, pipe.task, splits[name], scores, results, title=title, splits=splits)
         # Last of all: a run whose log does not say so is gone on with.

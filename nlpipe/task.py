@@ -246,6 +246,11 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
         """What a share split off the training rows keeps the proportions of; None: nothing."""
         return None
 
+    @classmethod
+    def hub_task(cls, family: Family) -> str | None:
+        """What the Hugging Face Hub calls this task (`text-classification`), for model cards; None: it has no name."""
+        return None
+
     def given(self, example: ExampleT) -> InputT:
         """The example without its gold fields: what the model is asked."""
         fields: dict[str, Any] = {name: getattr(example, name) for name in self.Input.model_fields}

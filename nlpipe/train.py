@@ -1,6 +1,7 @@
-"""The training loop: a generator of events over the batch plan. The one door to Accelerate.
+"""The training loop: a generator of events over the batch plan.
 
-Knows no task and no family, prints nothing, and evaluates by a callable that it is given.
+Knows no task and no family, prints nothing, evaluates by a callable that it is given, and leaves how a model lies on
+several processes to `spreading.py`.
 """
 
 from __future__ import annotations
@@ -8,24 +9,21 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
-from torch import nn
 
-from nlpipe import batching, checkpoint, memory, optimization, upstream
+from nlpipe import batching, checkpoint, memory, optimization, spreading, upstream
 from nlpipe.adapter import trained
 from nlpipe.batching import Step, Turn, derive, rng
 from nlpipe.errors import RecipeError, UnsupportedError
 from nlpipe.events import Evaluated, Event, RunInterrupted, RunResumed, Saved, StepDone, StoppedEarly
-from nlpipe.objectives.base import Batch, Objective
-from nlpipe.optimizer_state import parameter_names
+from nlpipe.objectives.base import Batch
+from nlpipe.optimizer_state import Taken
+from nlpipe.spreading import Learner
 from nlpipe.training import Progress, Training
-from nlpipe.world import World
 
 log = logging.getLogger("nlpipe")
 
@@ -38,7 +36,6 @@ def train(training: Training, *, resume: bool = False) -> Iterator[Event]:
     Raises RecipeError where the settings leave nothing to train, where the loss stops being a number, where memory
     does not suffice, and where a checkpoint belongs to another recipe.
     """
-    AcceleratorState._reset_state(True)  # a process-wide singleton: an earlier run's precision would stay
     loop = _Loop(training)
     try:
         yield from loop.run(resume)
@@ -62,58 +59,35 @@ def _same_recipe(found: checkpoint.Checkpoint, training: Training) -> None:
         )
 
 
-class _Learner(nn.Module):
-    """Model and objective as one module whose forward is the loss: DDP sees in it which weights took part."""
-
-    def __init__(self, model: nn.Module, objective: Objective, world: World) -> None:
-        super().__init__()
-        self.model, self.objective, self.world = model, objective, world
-
-    def forward(self, batch: Batch, whole: Batch | None, counts: Sequence[int]) -> torch.Tensor:
-        """The loss of the batch; with `whole`, that of all processes' rows, of which `counts` are each one's."""
-        outputs = self.objective.compute(self.model, batch)
-        if whole is None:
-            return self.objective.loss(outputs, batch)
-        own = counts[self.world.rank]  # none where the process ran a row only so as not to keep others waiting
-        all_rows = {name: self.world.rows(tensor[:own], counts) for name, tensor in outputs.items()}
-        return self.objective.loss(all_rows, whole) + sum(0.0 * tensor.sum() for tensor in outputs.values())
-
-
 class _Loop:
     def __init__(self, training: Training) -> None:
         self.t = training
         settings = training.settings
-        self.accelerator = Accelerator(
-            cpu=training.device.type == "cpu",
-            mixed_precision="bf16" if settings.precision == "bfloat16" else "no",
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
-        self.weights = trained(training.model)
         self.steps = training.steps
         self._require()
-        self.plain = optimization.optimizer(
-            settings.optimizer,
-            self.weights,
-            rate=settings.learning_rate,
-            decay=settings.weight_decay,
-            shares=training.companion.rates,
-        )
-        self.names = parameter_names(self.plain, self.weights.items())
         if settings.gradient_checkpointing:
             upstream.checkpoint_activations(training.model)
         if settings.compile:
             training.model.compile(dynamic=True)  # in place: no name of a weight changes
-        self.learner: nn.Module
-        learner = _Learner(training.model, training.objective, training.world)
-        self.learner, self.optimizer = self.accelerator.prepare(learner, self.plain)
-        # Accelerate makes the model's forward itself compute in bfloat16, for good; the step says so instead.
-        self.accelerator.unwrap_model(self.learner, keep_fp32_wrapper=False)
+        learner = Learner(training.model, training.objective, training.world, narrow=settings.precision == "bfloat16")
+        self.spread = spreading.over(learner, training.device, self._optimizer, settings.clip)
+        self.accelerator = self.spread.accelerator
         self.progress = Progress()
         self.saved: int | None = None  # the step of the last checkpoint
         self.epoch, self.examples = 0, training.first
 
+    def _optimizer(self, weights: Mapping[str, torch.nn.Parameter]) -> torch.optim.Optimizer:
+        settings = self.t.settings
+        return optimization.optimizer(
+            settings.optimizer,
+            weights,
+            rate=settings.learning_rate,
+            decay=settings.weight_decay,
+            shares=self.t.companion.rates,
+        )
+
     def _require(self) -> None:
-        if not self.weights:
+        if not trained(self.t.model):
             raise RecipeError("nothing would be trained: every weight is frozen. Freeze less, or add an `adapter`")
         warmup = self.t.settings.warmup
         if warmup >= 1 and warmup > self.steps:
@@ -145,6 +119,7 @@ class _Loop:
                     yield RunInterrupted(self.progress.step)
                     return
         self._take_best()
+        self.spread.settle()
 
     def _turns(self) -> Iterator[Turn]:
         """The steps that are left, as they are cut for memory now."""
@@ -170,7 +145,7 @@ class _Loop:
             self.epoch, self.examples = turn.epoch, self.t.arranged(turn.epoch)
         settings = self.t.settings
         rate = settings.learning_rate * optimization.factor(number, self.steps, settings.warmup, settings.schedule)
-        for group in self.optimizer.param_groups:
+        for group in self.spread.optimizer.param_groups:
             group["lr"] = rate * group["share"]
         try:
             loss = self._gradient(step)
@@ -193,45 +168,66 @@ class _Loop:
 
     def _gradient(self, step: Step) -> float:
         """The mean loss, its gradient left in the weights: of the sum of all losses over the number of all terms."""
-        accelerator, number = self.accelerator, self.progress.step
-        rank, world = accelerator.process_index, accelerator.num_processes
-        self.learner.train()
+        number, rank, world = self.progress.step, self.accelerator.process_index, self.accelerator.num_processes
+        self.spread.learner.train()
         micros = step.ranks[rank]
         batches = [self._batch(micro or step.examples[:1], at) for at, micro in enumerate(micros)]
         whole, counts = self._whole(step)
         # A step of texts without anything to learn from (no words) has no term, and a loss and gradient of 0.
         terms = self._total(sum(batch.terms for micro, batch in zip(micros, batches, strict=True) if micro))
         terms = (terms if whole is None else whole.terms) or 1.0
-        total = 0.0
+        alone, total, failed = self._may_fail(step), 0.0, None
         for at, (micro, batch) in enumerate(zip(micros, batches, strict=True)):
             torch.manual_seed(derive(self.t.settings.seed, "dropout", number, rank, at))
-            last = at == len(batches) - 1
-            with torch.enable_grad() if last else accelerator.no_sync(self.learner), accelerator.autocast():
-                loss = self.learner(batch, whole, counts)
-                if not micro and whole is None:
-                    loss = 0.0 * loss  # computed so that no other process waits for this one
-                # Averaged over ranks by DDP, hence times their number: the sum over all, over all terms.
-                share = loss * (world / terms)
-                penalty = self.t.companion.penalty() if last else None
-                accelerator.backward(share if penalty is None else share + penalty)
-            total += float(loss.detach())
+            last, counted = at == len(batches) - 1, bool(micro) or whole is not None
+            try:
+                with self.spread.passing(last=last and not alone):
+                    # Averaged over ranks, hence times their number: the sum over all, over all terms. A row that does
+                    # not count is computed so that no other process waits for this one.
+                    loss = self._learn(batch, (whole, counts), counted * world / terms, last=last)
+            except (RuntimeError, MemoryError) as error:
+                if not alone or not memory.ran_out(error):
+                    raise
+                failed = error
+                break
+            total += loss if counted else 0.0
+        if alone:
+            if self.t.world.any(failed is not None):
+                raise memory.OutTogether("one of the processes ran out of memory") from failed
+            self.spread.average()
+        self.progress.tried = max(self.progress.tried, self._largest(step))
         return (total if whole is not None else self._total(total)) / terms
+
+    def _learn(self, batch: Batch, together: tuple[Batch | None, Sequence[int]], scale: float, *, last: bool) -> float:
+        """Add `scale` times the loss of a micro-batch to what the gradient is of; its loss."""
+        loss: torch.Tensor = self.spread.learner(batch, *together)
+        penalty = self.t.companion.penalty() if last else None
+        self.spread.backward(loss * scale if penalty is None else loss * scale + penalty)
+        return float(loss.detach())
+
+    def _may_fail(self, step: Step) -> bool:
+        """Whether a step with more at once than any before is computed by each process alone: one may not have room."""
+        several = self.t.world.size > 1 and self.spread.whole_passes and not self.t.objective.couples_examples
+        return several and self._largest(step) > self.progress.tried
+
+    def _largest(self, step: Step) -> int:
+        """The most padded tokens that some process computes at once."""
+        lengths, parts = self.t.lengths, self.t.parts
+        return max(batching.cost(lengths, parts, micro) for rank in step.ranks for micro in rank if micro)
 
     def _move(self, loss: float) -> float:
         """Clip the gradient, and have the optimizer move the weights by it; its norm before that."""
-        settings, number = self.t.settings, self.progress.step
         self._check("loss", loss)
-        norm = self.accelerator.clip_grad_norm_(self.weights.values(), settings.clip or math.inf)
-        size = float(norm) if norm is not None else 0.0
+        size = self.spread.clipped()
         self._check("gradient's norm", size)
         try:
-            self.optimizer.step()
+            self.spread.optimizer.step()
         except (RuntimeError, MemoryError) as error:
             if not memory.ran_out(error):
                 raise
             raise self._too_large("the optimizer's state does not fit") from error
-        self.t.companion.stepped(number + 1)
-        self.optimizer.zero_grad()
+        self.t.companion.stepped(self.progress.step + 1)
+        self.spread.optimizer.zero_grad()
         return size
 
     def _whole(self, step: Step) -> tuple[Batch | None, Sequence[int]]:
@@ -269,9 +265,14 @@ class _Loop:
             raise UnsupportedError(f"train.compile: torch cannot translate this model here ({reason}); leave it out")
         if not memory.ran_out(error):
             raise error
-        if self.t.world.size > 1:  # the others wait in the middle of this step, and cannot go back with this one
-            raise self._too_large("one of several processes ran out of it; set train.micro_batch") from error
-        self.optimizer.zero_grad()
+        if self.t.world.size > 1 and not isinstance(
+            error, memory.OutTogether
+        ):  # the others wait in the middle of this step
+            raise self._too_large(
+                f"process {self.t.world.rank} of {self.t.world.size} ran out of it at {self._largest(step)} tokens at "
+                "once; lower train.micro_batch, for all processes alike"
+            ) from error
+        self.spread.optimizer.zero_grad()
         t = self.t
         couples = type(t.objective).__name__ if t.objective.couples_examples else None
         try:
@@ -281,11 +282,12 @@ class _Loop:
                 t.parts,
                 wanted=t.settings.micro_batch,
                 couples=couples,
-                world=self.accelerator.num_processes,
             )
         except UnsupportedError as why:
             raise self._too_large(str(why)) from error
         self.progress.micro_tokens = limit
+        if not self.t.world.first:
+            return
         log.warning(
             "step %d does not fit into memory; going on with %d tokens at once (train.micro_batch: auto)",
             self.progress.step + 1,
@@ -295,7 +297,7 @@ class _Loop:
     def _too_large(self, what: str) -> RecipeError:
         settings, every = self.t.settings, sum(p.numel() for p in self.t.model.parameters())
         advice = memory.advice(
-            adapted=2 * sum(weight.numel() for weight in self.weights.values()) < every,
+            adapted=2 * sum(weight.numel() for weight in trained(self.t.model).values()) < every,
             checkpointing=settings.gradient_checkpointing,
             adafactor=settings.optimizer == "adafactor",
             half=settings.precision == "bfloat16" or self.accelerator.device.type == "cpu",
@@ -320,26 +322,26 @@ class _Loop:
     def _evaluate(self) -> Evaluated:
         assert self.t.evaluate is not None
         assert self.t.metric is not None
-        self.t.model.eval()
         stance = "force_eager" if self.t.settings.compile else "default"
-        with torch.compiler.set_stance(stance):
-            scores = dict(self.t.evaluate(self.t.model))
+        with self.spread.whole() as model, torch.compiler.set_stance(stance):
+            model.eval()
+            scores = dict(self.t.evaluate(model))
         best = self.progress.evaluated(scores, self.t.metric)
         return Evaluated(self.progress.step, "validation", scores, best)
 
     def _save(self) -> Event:
-        path = self.t.world.once(self._write)
+        tensors, optimizer = self.spread.gathered(), self.spread.state()
+        path = self.t.world.once(lambda: self._write(tensors, optimizer))
         self.saved = self.progress.step
         return Saved(self.progress.step, str(path), "checkpoint")
 
-    def _write(self) -> Path:
+    def _write(self, tensors: Mapping[str, torch.Tensor], optimizer: Taken) -> Path:
         self.t.flush()
         return checkpoint.save(
             self.t.checkpoints,
             self.progress.step,
-            tensors={**self.weights, **{_BESIDE + name: value for name, value in self.t.companion.state().items()}},
-            optimizer=self.plain,
-            names=self.names,
+            tensors={**tensors, **{_BESIDE + name: value for name, value in self.t.companion.state().items()}},
+            optimizer=optimizer,
             state={"progress": self.progress.to_dict(), "identity": dict(self.t.identity)},
             keep=self._kept(),
             last=self.t.settings.keep,
@@ -360,11 +362,8 @@ class _Loop:
             return
         _same_recipe(found, self.t)
         self._put(found)
-        if world.first:
-            found.restore_optimizer(self.plain, self.names)
-        state = world.once(self.plain.state_dict)
-        if not world.first:
-            self.plain.load_state_dict(state)
+        state = self.spread.cut(world.once(found.optimizer))
+        found.restore_optimizer(self.spread.plain, self.spread.names, state)
         self.progress = Progress.of(found.state["progress"])
         # The run may have been killed between writing it and removing what it made superfluous.
         checkpoint.rotate(self.t.checkpoints, keep=self._kept(), last=self.t.settings.keep, good=found.step)
@@ -379,6 +378,4 @@ class _Loop:
         tensors = self.t.world.once(found.weights)
         beside = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_BESIDE)}
         self.t.companion.restore({name.removeprefix(_BESIDE): value for name, value in beside.items()})
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                self.weights[name].copy_(tensor)
+        self.spread.put(tensors)

@@ -79,7 +79,8 @@ class Settings:
 class Progress:
     """What a checkpoint remembers beside weights and optimizer.
 
-    `micro_tokens` is what was found to fit into memory: the same cut is the same rounding after a restart.
+    `micro_tokens` is what was found to fit into memory, `tried` the most padded tokens that were computed at once: the
+    same cut, and the same way of adding up over processes, is the same rounding after a restart.
     """
 
     step: int = 0
@@ -87,6 +88,7 @@ class Progress:
     best_score: float = float("nan")
     history: list[dict[str, Any]] = field(default_factory=list)
     micro_tokens: int | None = None
+    tried: int = 0
 
     def evaluated(self, scores: Mapping[str, float], metric: Metric) -> bool:
         """Note the scores of the weights as they stand; whether they are the best so far."""
@@ -116,13 +118,16 @@ class Progress:
             "best_score": score,
             "history": self.history,
             "micro_tokens": self.micro_tokens,
+            "tried": self.tried,
         }
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Progress:
         """From `to_dict`."""
         score = float("nan") if state["best_score"] is None else state["best_score"]
-        return cls(state["step"], state["best"], score, list(state["history"]), state["micro_tokens"])
+        return cls(
+            state["step"], state["best"], score, list(state["history"]), state["micro_tokens"], state.get("tried", 0)
+        )
 
 
 @dataclass(frozen=True)

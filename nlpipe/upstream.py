@@ -24,6 +24,8 @@ def quiet() -> None:
     theirs.set_verbosity_error()
     theirs.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    # PEFT imports bitsandbytes where it is there, which warns of a kernel that it would fetch and does without.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     for category in (FutureWarning, UserWarning):
         warnings.filterwarnings("ignore", category=category, module=r"(transformers|peft)\.")
 

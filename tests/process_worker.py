@@ -66,9 +66,9 @@ def cases(folder: Path, out: Path) -> dict[str, Recipe]:
     }
 
 
-def backbones(folder: Path) -> None:
-    """The tiny models that `cases` name."""
-    for architecture in ("bert", "gpt2"):
+def backbones(folder: Path, *architectures: str) -> None:
+    """Tiny models without dropout: those that `cases` name, or others."""
+    for architecture in architectures or ("bert", "gpt2"):
         still(tiny(architecture, folder))
 
 

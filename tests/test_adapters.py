@@ -124,6 +124,9 @@ def test_targets(tmp_path: Path) -> None:
     model = _model(tmp_path)
     auto = adapter_targets.find(model, "auto")
     assert len(auto) == 4
+    assert adapter_targets.find(model, "auto", "linear", ["classifier"]) == adapter_targets.find(
+        model, "all-linear", exclude=["classifier"]
+    )
     assert all(name.endswith(("query", "value")) for name in auto)
     every = adapter_targets.find(model, "all-linear", exclude=["classifier"])
     assert "classifier" not in every

@@ -23,7 +23,7 @@ from nlpipe import checkpoint, files
 from nlpipe.batching import derive
 from nlpipe.checkpoint import Found, differences, fingerprint, latest, rotate, save
 from nlpipe.errors import ArtifactError
-from nlpipe.optimizer_state import parameter_names
+from nlpipe.optimizer_state import parameter_names, take
 
 FILES = ["weights.safetensors", "optimizer.safetensors", "optimizer.json", "state.json"]
 
@@ -83,8 +83,7 @@ def put(folder: Path, step: int, model: Toy, optimizer: torch.optim.Optimizer, s
         folder,
         step,
         tensors=dict(model.named_parameters()),
-        optimizer=optimizer,
-        names=names,
+        optimizer=take(optimizer, names),
         state=state or {"loss": 0.1},
         **rest,
     )
@@ -241,7 +240,7 @@ def test_tied_sliced_transposed_and_empty_weights_are_kept(
         "half": base.half(),
     }
     names = parameter_names(optimizer, model.named_parameters())
-    save(tmp_path, 1, tensors=tensors, optimizer=optimizer, names=names, state={})
+    save(tmp_path, 1, tensors=tensors, optimizer=take(optimizer, names), state={})
     good = latest(tmp_path).checkpoint
     assert good is not None
     assert bits(good.weights()) == bits(tensors)
@@ -303,7 +302,7 @@ def test_names_must_fit_the_optimiser(tmp_path: Path, trained: tuple[Toy, torch.
     model, optimizer = trained
     for names in (["a"], ["a"] * 6, []):
         with pytest.raises(ValueError, match="parameters"):
-            save(tmp_path, 1, tensors={}, optimizer=optimizer, names=names, state={})
+            save(tmp_path, 1, tensors={}, optimizer=take(optimizer, names), state={})
     with pytest.raises(ValueError, match="not the model's"):
         parameter_names(optimizer, Toy(0).named_parameters())
     with pytest.raises(ValueError, match="2 of the optimiser's 6"):

@@ -13,7 +13,6 @@ import pytest
 
 from nlpipe import checking
 from nlpipe.checking import Finding
-from nlpipe.checking.texts import main_script
 from nlpipe.data_check import check_named
 from nlpipe.errors import DataError
 from nlpipe.plugins import Plugins
@@ -73,6 +72,16 @@ def test_conflicting_labels_are_found_and_repeated_rows_are_no_conflict() -> Non
     assert findings["train", "duplicates"].rows == (41,)
 
 
+def test_a_leak_with_another_gold_is_a_conflict_too() -> None:
+    train, test = clean(60, 1), clean(30, 2)
+    test[4] = (train[7][0], train[7][1])
+    test[9] = (train[8][0], "ab"[train[8][1] == "a"])
+    findings = found("classification", train=labelled(train), test=labelled(test))
+    assert findings["test", "leak"].rows == (5, 10)
+    assert findings["test", "split conflicts"].rows == (10,)
+    assert "(1 with the same gold)" in findings["test", "leak"].what
+
+
 def test_several_translations_of_one_text_are_a_note() -> None:
     rows = [{"source": text, "target": label * 9} for text, label in clean(20, 1)]
     rows.append({"source": rows[0]["source"], "target": "another"})
@@ -100,6 +109,42 @@ def test_spans_that_end_within_a_word_are_all_found() -> None:
     bad = found("ner", train=rows)["train", "unusable rows"]
     assert bad.rows == tuple(range(6, 26))
     assert "Berlin" in bad.examples[0] or "London" in bad.examples[0] or "Madrid" in bad.examples[0]
+
+
+def test_a_span_whose_text_stands_elsewhere_is_told_where() -> None:
+    rows = [
+        {"text": "Ada met Ada", "spans": [{"start": 9, "end": 12, "label": "person", "text": "Ada"}]},
+        {"text": "Ada met Bob", "spans": [{"start": 0, "end": 3, "label": "person", "text": "Eve"}]},
+        {"text": "Ada met Bob", "spans": [{"start": 0, "end": 3, "label": "person", "text": "Ada"}]},
+    ]
+    rows[0]["text"] += " again"
+    bad = found("ner", train=rows)["train", "unusable rows"]
+    assert bad.rows == (1, 2)
+    assert "it stands at 8 to 11" in bad.examples[0]
+    assert "does not occur" in bad.examples[1]
+
+
+@pytest.mark.slow
+def test_spans_shifted_in_real_text_are_all_found_with_their_repair(test_data: Path) -> None:
+    """20 of the spans of NCBI's diseases moved by a character; before, none is called misplaced."""
+    kind = PLUGINS.task("ner")
+    lines = (test_data / "data" / "ncbi_disease" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = []
+    for line in lines:
+        cells = json.loads(line)
+        given = kind.Example.model_validate({"tokens": tuple(cells["tokens"]), "tags": tuple(cells["tags"])})
+        spans = [{"start": start, "end": end, "label": label} for start, end, label in given.entities]  # type: ignore[attr-defined]
+        rows.append({"text": given.whole, "spans": spans})  # type: ignore[attr-defined]
+    before = found("ner", train=rows)
+    assert ("train", "unusable rows") not in before
+    can = [at for at, row in enumerate(rows) if row["spans"] and row["text"][row["spans"][0]["start"] :][1:2].isalnum()]
+    moved = sorted(random.Random(3).sample(can, 20))
+    for at in moved:
+        span = rows[at]["spans"][0]
+        span["start"], span["end"] = span["start"] + 1, span["end"] + 1
+    bad = found("ner", train=rows)["train", "unusable rows"]
+    assert bad.rows == tuple(at + 1 for at in moved)
+    assert all("in whole words it is" in example for example in bad.examples)
 
 
 @pytest.mark.parametrize(
@@ -130,14 +175,6 @@ def test_text_that_is_fine_is_left_alone(text: str) -> None:
     assert not kinds & {odd.kind for odd in checking.texts.ODDITIES}
 
 
-@pytest.mark.parametrize(
-    ("text", "script"),
-    [("Привет, мир", "Cyrillic"), ("日本語", "Han"), ("hello!", "Latin"), ("123", "")],
-)
-def test_scripts(text: str, script: str) -> None:
-    assert main_script(text) == script
-
-
 def test_another_script_an_empty_text_and_a_rare_label() -> None:
     rows = labelled([*[(text, "a") for text, _ in clean(60, 1)], ("Привет, мир", "b"), ("   ", "a")])
     findings = found("classification", train=rows)
@@ -147,6 +184,7 @@ def test_another_script_an_empty_text_and_a_rare_label() -> None:
     assert "b (1)" in findings["train", "rare labels"].what
 
 
+@pytest.mark.slow
 def test_what_was_planted_in_rotten_tomatoes_is_found_and_nothing_else(test_data: Path) -> None:
     """34 rows of dev put into train, and 50 rows of train repeated with the other label."""
     folder = test_data / "data" / "rotten_tomatoes"
@@ -169,6 +207,33 @@ def test_what_was_planted_in_rotten_tomatoes_is_found_and_nothing_else(test_data
     same = {key: (one.count if key[1] != "lengths" else 0) for key, one in before.items()}
     new = {key for key, one in after.items() if one.count != same.get(key) and key[1] != "lengths"}
     assert new <= {("validation", "leak"), ("train", "conflicts"), ("train", "control characters"), ("train", "markup")}
+
+
+def test_a_summary_says_rows_lengths_and_labels() -> None:
+    kind = PLUGINS.task("classification")
+    from nlpipe.data import load_splits
+
+    rows = labelled(clean(40, 1))
+    rows[0]["label"] = "c"
+    splits = load_splits({"train": rows, "test": rows[:10]}, kind.Example, {}, seed=1)
+    lengths, labels, first = checking.summary(kind, splits)
+    assert [row[:2] for row in lengths.rows] == [("train", 40), ("test", 10)]  # type: ignore[attr-defined]
+    assert lengths.rows[0][3:] == (8, 8, 8)  # type: ignore[attr-defined]
+    shares = {row[0]: row[1:] for row in labels.rows}  # type: ignore[attr-defined]
+    assert shares["c"] == (1 / 40, 1 / 10)
+    assert shares["b"] == (20 / 40, 5 / 10)
+    assert first.rows[0] == (1, rows[0]["text"], "c")  # type: ignore[attr-defined]
+
+
+def test_rows_in_another_language_are_found() -> None:
+    pytest.importorskip("py3langid")
+    english = [f"The {at} little ships were sailing slowly over the wide sea this morning" for at in "abcdefghijklmnop"]
+    german = [f"Die {at} kleinen Schiffe fuhren heute Morgen langsam über das weite Meer" for at in "abcdefg"]
+    findings = found(
+        "classification", train=labelled([(text, "ab"[at % 2]) for at, text in enumerate(english + german)])
+    )
+    assert findings["train", "languages"].rows == tuple(range(17, 24))
+    assert "de 7" in findings["train", "languages"].what
 
 
 def test_a_file_needs_its_task_and_a_recipe_says_its_own(tmp_path: Path) -> None:

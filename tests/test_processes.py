@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nlpipe.errors import NlpipeError, RecipeError, UnsupportedError
+from nlpipe.errors import NlpipeError, RecipeError
 from nlpipe.launchers import wanted_processes
 from nlpipe.launching import LOST, launch
 from nlpipe.recipe import Recipe, dump
@@ -157,16 +157,6 @@ def test_a_call_from_python_is_one_process(tmp_path: Path) -> None:
     made = recipe(tiny("bert", tmp_path), tmp_path / "run", run={"processes": 2})
     with pytest.raises(RecipeError, match=r"run\.processes is 2"):
         run(made)
-
-
-@pytest.mark.parametrize(("name", "variable"), {"FSDP": "FSDP", "DeepSpeed": "DEEPSPEED"}.items())
-def test_weights_in_pieces_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, variable: str
-) -> None:
-    """Accelerate itself ignores them on a processor, and trains in another way than asked."""
-    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
-    with pytest.raises(UnsupportedError, match=f"asks for {name}"):
-        run(recipe(tmp_path / "x", tmp_path / "run"))
 
 
 def test_a_world_of_one() -> None:

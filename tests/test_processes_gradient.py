@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
 import sys
+import traceback
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import torch
 
 from nlpipe import train
 from nlpipe.events import StepDone
+from nlpipe.objectives import SequenceLabel
+from nlpipe.world import join
 from tests.small_training import training, weights
 from tests.support import tiny
 
@@ -20,6 +25,9 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processes are forked"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning"),
 ]
+
+
+PATIENCE = 120  # seconds
 
 
 def step(folder: Path, out: Path, **options: Any) -> tuple[float, float, dict[str, torch.Tensor]]:
@@ -44,11 +52,14 @@ def forked(world: int, work: Any) -> list[Any]:
         child = os.fork()
         if not child:
             code = 1
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)  # one that hangs says where, and ends
             try:
                 names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1"}
                 os.environ.update({name: str(value) for name, value in names.items()} | {"MASTER_PORT": port})
                 work(rank)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         children.append(child)
@@ -74,3 +85,43 @@ def test_the_same_weights_however_a_step_is_cut(tmp_path: Path, options: dict[st
         assert other_norm == pytest.approx(norm, rel=1e-5)
         for name, tensor in whole.items():
             torch.testing.assert_close(other[name], tensor, atol=1e-6, rtol=0, msg=name)
+
+
+class Cramped(SequenceLabel):
+    """Has no room for more than `ROOM` rows at once in the second process; and notes what was tried."""
+
+    def compute(self, model: Any, batch: Any) -> Any:
+        rows = len(batch.inputs["input_ids"])
+        if os.environ["RANK"] == "1" and rows > ROOM:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        tried.append(rows)
+        return super().compute(model, batch)
+
+
+ROOM = 8
+tried: list[int] = []
+
+
+def test_where_one_process_runs_out_of_memory_all_go_on_in_smaller_pieces(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    bert = tiny("bert", tmp_path)
+
+    def made(out: Path, **options: Any) -> Any:
+        found = training(bert, out, steps=3, learning_rate=1e-3, **options)
+        kind = Cramped if out.name.startswith("rank") else type(found.objective)
+        settings = {field.name: getattr(found.objective, field.name) for field in fields(found.objective)}
+        return replace(found, objective=kind(**settings), world=join())
+
+    def work(rank: int) -> None:
+        started = made(tmp_path / f"rank-{rank}")
+        list(train.train(started))
+        assert max(tried[-4:]) <= ROOM < max(tried) if rank == 0 else max(tried) <= ROOM
+        torch.save(weights(started), tmp_path / f"{rank}.pt")
+
+    assert forked(2, work) == [0, 0]
+    whole = training(bert, tmp_path / "whole", steps=3, learning_rate=1e-3)
+    list(train.train(whole))
+    for rank in range(2):
+        for name, tensor in torch.load(tmp_path / f"{rank}.pt", weights_only=True).items():
+            if "key.bias" not in name:
+                torch.testing.assert_close(tensor, weights(whole)[name], atol=1e-5, rtol=0, msg=name)

@@ -192,7 +192,13 @@ BARE: dict[str, Any] = {"model": {"backbone": "x"}, "data": {"test": "u"}}
 
 @pytest.mark.parametrize(
     ("train", "adapter", "rate"),
-    [({}, None, 3e-5), ({}, {}, 2e-4), ({"learning_rate": 1e-3}, {}, 1e-3), (None, None, 3e-5)],
+    [
+        ({}, None, 3e-5),
+        ({}, {}, 5e-4),
+        ({}, {"method": "ia3"}, 3e-3),
+        ({"learning_rate": 1e-3}, {}, 1e-3),
+        (None, None, 3e-5),
+    ],
 )
 def test_the_learning_rate_follows_the_adapter(train, adapter, rate):
     recipe = Recipe(task="ner", model={"backbone": "x"}, data={"train": "t", "test": "u"}, train=train, adapter=adapter)
@@ -1218,7 +1224,7 @@ def test_a_template_is_a_recipe(run, task, family):
     assert recipe.model.backbone == {None: "FacebookAI/roberta-base"}.get(
         family, "openai-community/gpt2" if family is Family.DECODER else "FacebookAI/roberta-base"
     )
-    assert (recipe.learning_rate, recipe.adapter.r) == (2e-4, 8)
+    assert (recipe.learning_rate, recipe.adapter.r) == (5e-4, 8)
     assert '#            {"text": "Ada\\nLovelace # wrote", "tags": ["B", "I", "O"]}' in text
     assert ("# labels:" in text) == (task is Needy)
     if task is Ner:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from math import nan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from nlpipe import measured, reporting, slices
+from nlpipe import measured, reporting
 from nlpipe.data import Split
-from nlpipe.details import Chart, Line, Mark
+from nlpipe.details import Chart, Interval, Intervals, Line, Mark, Pair, Pairs, Table
 from nlpipe.errors import DataError
 from nlpipe.evaluation import evaluate
-from nlpipe.metrics import Metric
 from nlpipe.plugins import Plugins
 from nlpipe.report.charts import drawn
-from nlpipe.report.drawing import differences, marked
-from nlpipe.results import Answer, Entities, Label, Similarity, Span, Text
+from nlpipe.report.drawing import differences, marked, section
+from nlpipe.results import Answer, Entities, Label, Likelihood, Similarity, Span, Text
 from nlpipe.rows import to_record
 from nlpipe.task import Task
 
@@ -74,7 +73,7 @@ def answered(name: str) -> tuple[Task[Any, Any, Any, Any], Sequence[Any], Sequen
         return kind(("a", "b")), [label("a", 0.5 + at / 100) for at in range(40)], rows
     if name == "ner":
         rows = [example(text="Ada in Rome", spans=[{"start": 0, "end": 3, "label": "person"}])] * 12
-        spans = (Span(0, 3, "person"), Span(7, 11, "place"))
+        spans = (Span(0, 3, "person", 0.9), Span(7, 11, "place", 0.8, "Rome"))
         return kind(("O", "B-person", "I-person")), [Entities(spans)] * 12, rows
     if name == "qa":
         rows = [example(question="Who?", context="It was Ada.", answers={"text": ["Ada"], "answer_start": [7]})] * 12
@@ -82,6 +81,12 @@ def answered(name: str) -> tuple[Task[Any, Any, Any, Any], Sequence[Any], Sequen
     if name == "similarity":
         rows = [example(text_a="a", text_b="b", score=float(at)) for at in range(12)]
         return kind(()), [Similarity(at / 12, "cosine") for at in range(12)], rows
+    if name == "language_modelling":
+        rows = [example(text=f"too many words to read, they say {at}") for at in range(12)]
+        return kind(()), [Likelihood(-20.0 - at, 8, 12.0) for at in range(12)], rows
+    if name == "generative_qa":
+        rows = [example(question="Who?", context="It was Ada.", answers={"text": ["Ada", "her"]})] * 12
+        return kind(()), [Text("Ada too", True, None)] * 12, rows
     if name == "translation":
         rows = [example(source=f"eins zwei {at}", target=f"one two {at}") for at in range(12)]
         return kind(()), [Text(f"one too {at}", True, None) for at in range(12)], rows
@@ -95,7 +100,9 @@ def split(rows: Sequence[Any], **columns: Any) -> Split:
     return Split("test", "rows.jsonl", list(rows), frame, list(range(1, len(rows) + 1)))
 
 
-@pytest.mark.parametrize("name", ["classification", "ner", "qa", "similarity", "translation"])
+@pytest.mark.parametrize(
+    "name", ["classification", "ner", "qa", "similarity", "translation", "language_modelling", "generative_qa"]
+)
 def test_a_page_stands_by_itself_and_shows_what_went_wrong(name: str, tmp_path: Path) -> None:
     task, results, rows = answered(name)
     part = split(rows)
@@ -136,8 +143,32 @@ def test_calibration_error_by_hand() -> None:
 
 def test_overlapping_marks_lose_no_text() -> None:
     marks = [Mark(0, 5, "x", "right"), Mark(3, 8, "y", "wrong"), Mark(4, 5, "z", "missed")]
-    shown = re.sub(r"<small>.*?</small>|<[^>]+>", "", marked("abcdefghij", marks))
-    assert shown == "abcdefghij"
+    page = marked("abcdefghij", marks)
+    assert re.sub(r"<small>.*?</small>|<[^>]+>", "", page) == "abcdefghij"
+    assert '<mark class="missed right wrong">e<small>x right</small><small>z missed</small></mark>' in page
+    assert '<mark class="wrong">fgh<small>y wrong</small></mark>' in page
+    assert len(marked("a" * 50_000 + "b", [Mark(50_000, 50_001, "x", "right")])) < 5000
+
+
+def test_what_is_long_is_bounded_and_said() -> None:
+    rows = tuple((f"name {at}", at) for at in range(1000))
+    page = section(Table("t", "", ("name", "number"), rows))
+    assert "800 rows more" in page
+    assert "name 300" not in page
+    items = tuple(Pair("asked", ("right",), f"said {at}") for at in range(30))
+    assert "20 more" in section(Pairs("p", "", items))
+
+
+def test_intervals_are_drawn_beside_their_names() -> None:
+    items = (
+        Interval("runs/one <b>", 0.5, 0.4, 0.6),
+        Interval("n", 0.7, 0.65, 0.75, strong=True),
+        Interval("no", 1, 1, nan),
+    )
+    page = section(Intervals("t", "", "score", items, guide=0.55))
+    assert read(page).count("runs/one <b>") == 2  # as a name, and where one points at it
+    assert page.count("<circle") == 2
+    assert "Nothing to draw" in section(Intervals("t", "", "score", ()))
 
 
 def test_differences_mark_what_the_other_lacks() -> None:
@@ -150,41 +181,6 @@ def test_differences_mark_what_the_other_lacks() -> None:
 @pytest.mark.parametrize("points", [((0.0, 1.0),), ((1.0, float("nan")), (2.0, 3.0)), ((1e-9, 5.0), (1e9, 5.0))])
 def test_a_chart_is_drawn_of_any_points(points: tuple[tuple[float, float], ...]) -> None:
     assert "nan" not in drawn(Chart("t", "", "x", "y", (Line("l", points),)))
-
-
-MEAN = Metric("mean", "mean|test", lambda results, examples: np.array(results), lambda rows: float(rows.mean()))
-
-
-def test_slices_by_column_length_label_and_comparison() -> None:
-    frame = pd.DataFrame({"stars": [1, 5] * 40, "source": ["web"] * 60 + ["app"] * 20})
-    texts, strata = ["w " * (at + 1) for at in range(80)], ["a"] * 40 + ["b"] * 40
-    chosen = slices.masks(["source", "length", "label", "stars > 3 and source == web"], frame, texts, strata)
-    assert int(chosen["source = web"].sum()) == 60
-    assert int(chosen["label = a"].sum()) == 40
-    assert int(chosen["stars > 3 and source == web"].sum()) == 30
-    quarters = [mask for name, mask in chosen.items() if name.endswith("words")]
-    assert len(quarters) == 4
-    assert np.array(quarters).sum(axis=0).tolist() == [1] * 80  # each row in one of them
-    rows = np.array([0.0] * 20 + [1.0] * 60).reshape(-1, 1)
-    found = slices.sliced(MEAN, rows, chosen, resamples=100, draw=np.random.default_rng(1))
-    assert found[0].name == "1 to 19 words"
-    assert (found[0].n, found[0].score, found[0].difference, found[0].sure) == (19, 0.0, -0.75, True)
-
-
-@pytest.mark.parametrize("wanted", ["sorce", "stars >", "stars.mean() > 1", "__import__('os') == 1"])
-def test_a_slice_that_is_none_is_refused_with_the_nearest_column(wanted: str) -> None:
-    frame = pd.DataFrame({"stars": [1, 5], "source": ["web", "app"]})
-    with pytest.raises(DataError, match=r"evaluate\.slices"):
-        slices.masks([wanted], frame, ["a", "b"], [None, None])
-
-
-def test_slices_are_kept_with_the_scores(tmp_path: Path) -> None:
-    task, results, rows = answered("classification")
-    part = split(rows, source=["web", "app"] * 20)
-    scores = evaluate(task, results, rows, bootstrap=0)
-    reporting.keep(tmp_path, task, part, scores, results)
-    names = {one.name for one in measured.slices(tmp_path)["accuracy"]}
-    assert {"source = web", "source = app", "label = a", "label = b"} <= names
 
 
 def test_a_slice_that_is_none_is_said_before_the_training(tmp_path: Path) -> None:
@@ -204,3 +200,19 @@ def test_a_slice_that_is_none_is_said_before_the_training(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"evaluate\.slices"):
         run(recipe)
     assert not (tmp_path / "run").exists()
+
+
+def test_slices_are_kept_with_the_scores_and_shown(tmp_path: Path) -> None:
+    task, results, rows = answered("classification")
+    part = split(rows, source=["web", "app"] * 20)
+    scores = evaluate(task, results, rows, bootstrap=0)
+    reporting.keep(tmp_path, task, part, scores, results)
+    kept = measured.slices(tmp_path)
+    assert kept is not None
+    assert {"source = web", "source = app", "label = a", "label = b"} <= {one.name for one in kept.named}
+    assert kept.found[0].name == "label = b"
+    seen = read(reporting.page(tmp_path, task, part, scores, results, title="t").read_text(encoding="utf-8"))
+    assert f"Of {kept.looks} slices looked at" in seen
+    other = tmp_path / "other"
+    reporting.keep(other, task, part, scores, results, wanted=[])
+    assert not measured.slices(other).looks  # type: ignore[union-attr]

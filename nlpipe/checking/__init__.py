@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nlpipe import beir, data
 from nlpipe.checking import balance, duplicates, texts
 from nlpipe.checking.findings import SHOWN, Finding, Level, rows
+from nlpipe.checking.summary import summary
 from nlpipe.checking.views import View, views
 from nlpipe.errors import DataError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from nlpipe.data import DatasetHook, Split
     from nlpipe.task import Task
 
-__all__ = ["Finding", "Level", "Measure", "check", "look", "quick"]
+__all__ = ["Finding", "Level", "Measure", "check", "look", "quick", "summary"]
 
 AnyTask = type["Task[Any, Any, Any, Any]"]
 
@@ -61,11 +62,12 @@ def look(
     """All checks over splits that have been read; `found` are findings made while reading."""
     findings = [*found, *_golds(task, options, splits, labels)]
     seen = {name: views(task, split.examples, split.rows) for name, split in splits.items()}
-    for name, rows_ in seen.items():
-        if rows_:
-            findings += _one(name, rows_, measure, free=_free(task))
-    for pair in combinations(seen.items(), 2):
-        findings += [*duplicates.between(*pair), *duplicates.near(*pair)]
+    sketches = {name: duplicates.Sketches(name, rows_) for name, rows_ in seen.items() if rows_}
+    for name, sketch in sketches.items():
+        findings += [*_one(name, seen[name], measure, free=_free(task)), *duplicates.near(sketch, sketch)]
+    for one, two in combinations(sketches, 2):
+        findings += duplicates.between((one, seen[one]), (two, seen[two]), free=_free(task))
+        findings += duplicates.near(sketches[one], sketches[two])
     return sorted(findings, key=lambda one: _ORDER[one.level])
 
 
@@ -76,17 +78,17 @@ def quick(task: AnyTask, splits: Mapping[str, Split]) -> list[Finding]:
     for name, rows_ in seen.items():
         findings += [*duplicates.within(name, rows_, free=_free(task)), *texts.empty(name, rows_)]
     for pair in combinations(seen.items(), 2):
-        findings += duplicates.between(*pair)
+        findings += duplicates.between(*pair, free=_free(task))
     return [one for one in findings if one.level == "warning"]
 
 
 def _one(name: str, seen: Sequence[View], measure: Measure | None, *, free: bool) -> Iterator[Finding]:
     yield from texts.empty(name, seen)
     yield from duplicates.within(name, seen, free=free)
-    yield from duplicates.near((name, seen), (name, seen))
     yield from balance.labels(name, seen)
     yield from texts.odd(name, seen)
     yield from texts.scripts(name, seen)
+    yield from texts.mixed_languages(name, seen)
     count, limit = measure or (None, 0)
     yield from balance.lengths(name, seen, count and (lambda view: count(view.text)), limit)
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from zlib import crc32
 
 from nlpipe.checking.findings import SHOWN, Finding, rows, shortened
 from nlpipe.checking.views import View
 
 NEAR = 0.8  # Jaccard similarity of character 5-grams
+BANDS, HEIGHT = 21, 6  # of the hashing: of rows with a similarity of NEAR, 1 - (1 - 0.8^6)^21 = 99.8 % are found
 WIDTH = 5
 PERMUTATIONS = 128
 
@@ -33,7 +37,7 @@ def within(split: str, views: Sequence[View], *, free: bool) -> Iterator[Finding
         for view in again:
             if view.gold == first.gold:
                 same.append((first, view))
-            elif view.stratum is not None or view.fields == first.fields:  # offsets count in the very same text only
+            elif _comparable(first, view):
                 other.append((first, view))
     for pairs in (same, other):
         pairs.sort(key=lambda pair: pair[1].number)
@@ -61,13 +65,18 @@ def within(split: str, views: Sequence[View], *, free: bool) -> Iterator[Finding
         )
 
 
-def between(earlier: tuple[str, Sequence[View]], later: tuple[str, Sequence[View]]) -> Iterator[Finding]:
-    """Rows of the later split that stand in the earlier one."""
+def between(earlier: tuple[str, Sequence[View]], later: tuple[str, Sequence[View]], *, free: bool) -> Iterator[Finding]:
+    """Rows of the later split that stand in the earlier one, and those of them with another gold there."""
     (seen, known), (split, views) = earlier, later
     groups = _groups(known)
     leaks = [(groups[view.key][0], view) for view in views if any(view.key) and view.key in groups]
     if leaks:
-        same = sum(first.gold == view.gold for first, view in leaks)
+        other = [
+            (groups[view.key][0], view)
+            for _, view in leaks
+            if all(view.gold != one.gold and _comparable(one, view) for one in groups[view.key])
+        ]
+        same = sum(any(view.gold == one.gold for one in groups[view.key]) for _, view in leaks)
         yield Finding(
             "warning",
             "leak",
@@ -78,46 +87,77 @@ def between(earlier: tuple[str, Sequence[View]], later: tuple[str, Sequence[View
             _pairs(leaks, names=(seen, split)),
             _numbers(leaks),
         )
+        if other and not free:
+            yield Finding(
+                "warning",
+                "split conflicts",
+                split,
+                len(other),
+                f"{rows(len(other))} standing in {seen} with another gold",
+                "decide which is right: who learns the one is marked wrong by the other",
+                _pairs(other, gold=True, names=(seen, split)),
+                _numbers(other),
+            )
 
 
-def near(earlier: tuple[str, Sequence[View]], later: tuple[str, Sequence[View]]) -> Iterator[Finding]:
+class Sketches:
+    """The rows of one split as MinHash sees them, made once for all splits that they are held against."""
+
+    def __init__(self, split: str, views: Sequence[View]) -> None:
+        from datasketch import MinHash
+
+        self.split, self.views, self.groups = split, views, _groups(views)
+        self.firsts = [group[0] for group in self.groups.values()]
+        self.shingles = [_shingles(view.key) for view in self.firsts]
+        told = (_bytes(shingles) for shingles in self.shingles)
+        self.sketches = list(MinHash.bulk(told, num_perm=PERMUTATIONS, seed=1, hashfunc=crc32))
+
+    @cached_property
+    def index(self) -> Any:
+        """Where rows that are likely alike are found."""
+        from datasketch import MinHashLSH
+
+        index = MinHashLSH(num_perm=PERMUTATIONS, params=(BANDS, HEIGHT))
+        for at, sketch in enumerate(self.sketches):
+            index.insert(at, sketch)
+        return index
+
+    def near(self, later: Sketches) -> Iterator[tuple[View, View]]:
+        """Of each row of `later` that has one, the row here that it is nearly like; of equally like ones the first."""
+        for place, (first, *again) in enumerate(later.groups.values()):
+            if later is not self and first.key in self.groups:
+                continue  # exactly alike, and found as such
+            alike = [
+                (likeness, -at)
+                for at in self.index.query(later.sketches[place])
+                if (later is not self or at < place)  # in one split each pair is looked at once
+                and (likeness := _likeness(later.shingles[place], self.shingles[at])) >= NEAR
+            ]
+            if alike:
+                like = self.firsts[-max(alike)[1]]
+                yield from ((like, view) for view in ([first] if later is self else [first, *again]))
+
+
+def near(earlier: Sketches, later: Sketches) -> Iterator[Finding]:
     """Rows of the later split with nearly the input of one of the earlier. Both may be the same split."""
-    (seen, known), (split, views) = earlier, later
-    found = list(_near(known, views, same=known is views))
+    inside = earlier is later
+    found = list(earlier.near(later))
     if found:
-        inside = known is views
         yield Finding(
             "note" if inside else "warning",
             "near duplicates" if inside else "near leak",
-            split,
+            later.split,
             len(found),
-            f"{rows(len(found))} nearly like {'an earlier one' if inside else f'one of {seen}'}",
-            "" if inside else f"look at them: what {seen} has nearly word for word is easier than what is new",
-            _pairs(found, names=None if inside else (seen, split)),
+            f"{rows(len(found))} nearly like {'an earlier one' if inside else f'one of {earlier.split}'}",
+            "" if inside else f"look at them: what {earlier.split} has nearly word for word is easier than what is new",
+            _pairs(found, names=None if inside else (earlier.split, later.split)),
             _numbers(found),
         )
 
 
-def _near(known: Sequence[View], views: Sequence[View], *, same: bool) -> Iterator[tuple[View, View]]:
-    from datasketch import MinHash, MinHashLSH
-
-    index = MinHashLSH(threshold=NEAR, num_perm=PERMUTATIONS)
-    exact = _groups(known)
-    firsts = [group[0] for group in exact.values()]
-    shingled = [_shingles(view.key) for view in firsts]
-    for at, sketch in enumerate(MinHash.bulk((_bytes(s) for s in shingled), num_perm=PERMUTATIONS, seed=1)):
-        index.insert(at, sketch)
-    asked = firsts if same else [view for view in views if any(view.key) and view.key not in exact]
-    own = [_shingles(view.key) for view in asked]
-    for place, sketch in enumerate(MinHash.bulk((_bytes(s) for s in own), num_perm=PERMUTATIONS, seed=1)):
-        limit = place if same else len(firsts)  # in one split each pair is looked at once
-        alike = [
-            (likeness, -at)
-            for at in index.query(sketch)
-            if at < limit and (likeness := _likeness(own[place], shingled[at])) >= NEAR
-        ]
-        if alike:
-            yield firsts[-max(alike)[1]], asked[place]
+def _comparable(one: View, other: View) -> bool:
+    """Whether golds of two rows alike can be told apart: offsets count in the very same text only."""
+    return one.stratum is not None or one.fields == other.fields
 
 
 def _groups(views: Sequence[View]) -> Groups:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from nlpipe import languages
 from nlpipe.checking.findings import SHOWN, Finding, Level, rows, shortened
 from nlpipe.checking.views import View
 
@@ -71,7 +72,7 @@ ODDITIES = (
     ),
 )
 
-SCRIPT_SHARE = 0.5  # a row is of a script if half of its letters are
+FEW = 5  # rows of a language that are more than a wrong guess
 
 
 def empty(split: str, views: Sequence[View]) -> Iterator[Finding]:
@@ -96,32 +97,40 @@ def odd(split: str, views: Sequence[View]) -> Iterator[Finding]:
 
 def scripts(split: str, views: Sequence[View]) -> Iterator[Finding]:
     """The scripts that the rows are written in, where they are several."""
-    of = {view.number: main_script(view.text) for view in views}
-    counts = Counter(script for script in of.values() if script)
-    if len(counts) > 1:
-        (usual, most), *others = counts.most_common()
-        hit = [view for view in views if of[view.number] not in {usual, ""}]
-        told = ", ".join(f"{script} {count:,}" for script, count in others)
+    yield from _mixture(split, views, "scripts", languages.script, "see that the backbone reads these scripts")
+
+
+def mixed_languages(split: str, views: Sequence[View]) -> Iterator[Finding]:
+    """The languages that the rows are written in, where they are several and can be told apart.
+
+    Of a language fewer than `FEW` rows and one in a hundred are more likely guessed wrongly than there.
+    """
+    if languages.known():
+        yield from _mixture(
+            split, views, "languages", languages.language, "see that the backbone knows these languages", FEW, 0.01
+        )
+
+
+def _mixture(
+    split: str,
+    views: Sequence[View],
+    kind: str,
+    of: Callable[[str], str],
+    advice: str,
+    least: int = 1,
+    share: float = 0.0,
+) -> Iterator[Finding]:
+    found = {view.number: of(view.text) for view in views}
+    counts = Counter(name for name in found.values() if name)
+    (usual, most), *others = counts.most_common() or [("", 0)]
+    there = {name: count for name, count in others if count >= max(least, share * len(views))}
+    if there:
+        hit = [view for view in views if found[view.number] in there]
+        told = ", ".join(f"{name} {count:,}" for name, count in there.items())
         yield Finding(
-            "note", "scripts", split, len(hit), f"most rows are {usual} ({most:,}), others: {told}",
-            "see that the backbone reads these scripts", _shown(hit), _numbers(hit),
+            "note", kind, split, len(hit), f"most rows are {usual} ({most:,}), others: {told}", advice,
+            _shown(hit), _numbers(hit),
         )  # fmt: skip
-
-
-def main_script(text: str) -> str:
-    """The script of half the letters or more, by the first word of their Unicode names; empty where there is none."""
-    counts: Counter[str] = Counter()
-    for letter, count in Counter(c for c in text if c.isalpha()).items():
-        script = unicodedata.name(letter, "").partition(" ")[0].capitalize()
-        counts[_SCRIPTS.get(script, script)] += count
-    if not counts:
-        return ""
-    script, count = counts.most_common(1)[0]
-    return script if count >= SCRIPT_SHARE * counts.total() else "mixed"
-
-
-# The first words of letters' names that stand for one script, or for one language's mixture of them.
-_SCRIPTS = {"Hiragana": "Japanese", "Katakana": "Japanese", "Fullwidth": "Latin", "Modifier": "Latin", "Cjk": "Han"}
 
 
 def _shown(views: Sequence[View]) -> tuple[str, ...]:

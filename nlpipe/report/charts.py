@@ -9,7 +9,8 @@ from math import floor, isfinite, log10
 from nlpipe.details import Chart, Interval, Intervals
 
 WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 20, 44
+SHORT = 4  # letters of a number that leave room for the axis's name beside it
 
 
 def drawn(chart: Chart) -> str:
@@ -58,7 +59,7 @@ def forest(detail: Intervals) -> str:
         return NAMES + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (WIDTH - RIGHT - NAMES)
 
     body = [f'<path class="grid" d="M{x(tick):.1f} {TOP}V{bottom}"/>' for tick in ticks]
-    body += [f'<text x="{x(t):.1f}" y="{bottom + 16}" text-anchor="middle">{t:g}</text>' for t in ticks]
+    body += [f'<text x="{x(t):.1f}" y="{bottom + 16}" text-anchor="middle">{_said(t)}</text>' for t in ticks]
     body += [f'<path class="guide" d="M{x(value):.1f} {TOP}V{bottom}"/>' for value in guide]
     for at, one in enumerate(there):
         body.append(_interval(one, TOP + ROW * (at + 0.5), x))
@@ -83,15 +84,17 @@ def _axes(chart: Chart, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
     found = []
     for tick in xs:
         x = _x(tick, xs)
-        found.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
+        found.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_said(tick)}</text>')
     for tick in ys:
         y = _y(tick, ys)
         found.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        found.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+        found.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_said(tick)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     found.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x)}</text>')
     centre = (TOP + HEIGHT - BOTTOM) / 2
-    found.append(f'<text transform="translate(12 {centre}) rotate(-90)" text-anchor="middle">{escape(chart.y)}</text>')
+    place = f'x="{LEFT - 44}" y="{TOP - 8}"' if max(len(_said(tick)) for tick in ys) > SHORT else ""
+    turned = f'transform="translate(12 {centre}) rotate(-90)" text-anchor="middle"'
+    found.append(f"<text {place or turned}>{escape(chart.y)}</text>")  # above the axis where numbers need the room
     return found
 
 
@@ -112,6 +115,18 @@ def _x(value: float, ticks: Sequence[float]) -> float:
 
 def _y(value: float, ticks: Sequence[float]) -> float:
     return HEIGHT - BOTTOM - (value - ticks[0]) / (ticks[-1] - ticks[0]) * (HEIGHT - TOP - BOTTOM)
+
+
+def _said(tick: float) -> str:
+    """A number on an axis in few letters: 0.5, 20, 1.5e-4."""
+    if not tick or 0.001 <= abs(tick) < 100_000:
+        return f"{tick:g}"
+    mantissa, _, power = f"{tick:.3g}".partition("e")
+    return (
+        f"{mantissa}e{int(power)}"
+        if power
+        else f"{tick:.2e}".replace(".00", "").replace("e-0", "e-").replace("e+0", "e")
+    )
 
 
 def _ticks(values: Sequence[float], about: int = 5) -> list[float]:

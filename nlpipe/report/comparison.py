@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nlpipe import pages
 from nlpipe.details import Cell, Interval, Intervals, Table
-from nlpipe.report.drawing import section, style
+from nlpipe.report.drawing import between, section, style
 
 if TYPE_CHECKING:
     from nlpipe.comparing import Comparison, Difference
@@ -64,7 +64,7 @@ def _row(comparison: Comparison, one: Difference) -> tuple[Cell, ...]:
         _mean(one.base, one.base_deviation, base),
         _mean(one.other, one.other_deviation, other),
         f"{one.difference:+.4f}",
-        f"{one.low:+.4f} to {one.high:+.4f}",
+        between(one.low, one.high, "+"),
         f"{one.p_adjusted:.4f}" if one.p_adjusted >= 0.0001 else f"{one.p_adjusted:.1e}",
         None if one.effect is None else f"{one.effect:+.2f}",
         one.verdict,

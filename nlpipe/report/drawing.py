@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
+from itertools import pairwise
 
 from nlpipe.details import Cell, Chart, Detail, Intervals, Mark, Matrix, Pair, Pairs, Passage, Passages, Table
 from nlpipe.report.charts import drawn, forest
 
 LONGEST = 4000  # characters of one text on the page; more is cut, and said
+TALL = 30  # rows of a table that stand there at their full height
+OPEN = 10  # items that are seen at once; the others are folded
+MOST = 200  # rows of one table; the same
 
 
 @cache
@@ -25,7 +29,8 @@ def section(detail: Detail) -> str:
     """A detail with its title and note. Raises TypeError for a kind of detail that is not known here."""
     body = _body(detail)
     note = f'<p class="note">{escape(detail.note)}</p>' if detail.note else ""
-    return f"<section><h2>{escape(detail.title)}</h2>{note}{body}</section>"
+    kind = ' class="chart"' if isinstance(detail, Chart | Intervals) else ""
+    return f"<section{kind}><h2>{escape(detail.title)}</h2>{note}{body}</section>"
 
 
 def _body(detail: Detail) -> str:
@@ -39,21 +44,33 @@ def _body(detail: Detail) -> str:
         case Intervals():
             return forest(detail)
         case Passages():
-            return "".join(_passage(item) for item in detail.items)
+            return _folded([_passage(item) for item in detail.items])
         case Pairs():
-            return "".join(_pair(item) for item in detail.items)
+            return _folded([_pair(item) for item in detail.items])
     raise TypeError(f"no way to draw a {type(detail).__name__}")
+
+
+def _folded(items: Sequence[str]) -> str:
+    """The first items, and the others behind a line to press."""
+    first, rest = "".join(items[:OPEN]), "".join(items[OPEN:])
+    return f"{first}<details><summary>{len(items) - OPEN} more</summary>{rest}</details>" if rest else first
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Cell]], shares: Iterable[str] = ()) -> str:
     """Cells as a table; the columns in `shares` in percent."""
-    names, percent = list(columns), set(shares)
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    names, percent, rows = list(columns), set(shares), [tuple(row) for row in rows]
+    more = f'<p class="quiet">{len(rows) - MOST:,} rows more</p>' if len(rows) > MOST else ""
+    numbers = {at for row in rows[:MOST] for at, cell in enumerate(row) if isinstance(cell, int | float)}
+    head = "".join(
+        f'<th class="number">{escape(name)}</th>' if at in numbers else f"<th>{escape(name)}</th>"
+        for at, name in enumerate(names)
+    )
     body = "".join(
         "<tr>" + "".join(_cell(cell, name in percent) for name, cell in zip(names, row, strict=True)) + "</tr>"
-        for row in rows
+        for row in rows[:MOST]
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    tall = " tall" if len(rows) > TALL else ""
+    return f'<div class="scroll{tall}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}'
 
 
 def _cell(cell: Cell, percent: bool) -> str:
@@ -86,16 +103,19 @@ def _passage(item: Passage) -> str:
 
 
 def marked(text: str, marks: Iterable[Mark]) -> str:
-    """The text with its marks; where marks overlap, each is shown from where the one before it ends."""
-    found, at = [], 0
-    for mark in sorted(marks, key=lambda one: (one.start, one.end)):
-        start = max(mark.start, at)
-        found.append(escape(text[at:start]))
-        label = escape(f"{mark.label} {mark.kind}".strip())
-        # Of a mark wholly inside the one before it nothing is left but its label.
-        found.append(f'<mark class="{mark.kind}">{escape(text[start : mark.end])}<small>{label}</small></mark>')
-        at = max(at, mark.end)
-    return "".join(found) + escape(cut(text[at:]))
+    """The text with its marks; where marks overlap, each stretch shows all of them, and labels stand at the ends."""
+    placed = [mark for mark in marks if 0 <= mark.start < mark.end <= len(text)]
+    borders = sorted({0, len(text)} | {border for mark in placed for border in (mark.start, mark.end)})
+    found = []
+    for start, end in pairwise(borders):
+        over = [mark for mark in placed if mark.start <= start and end <= mark.end]
+        if not over:
+            found.append(escape(cut(text[start:end]) if end == len(text) else _hollow(text[start:end])))
+            continue
+        kinds = " ".join(sorted({mark.kind for mark in over}))
+        labels = "".join(f"<small>{escape(f'{m.label} {m.kind}'.strip())}</small>" for m in over if m.end == end)
+        found.append(f'<mark class="{kinds}">{escape(text[start:end])}{labels}</mark>')
+    return "".join(found)
 
 
 def _pair(item: Pair) -> str:
@@ -119,6 +139,17 @@ def differences(one: str, other: str) -> tuple[str, str]:
         left.append(here if kind == "equal" or not here.strip() else f"<del>{here}</del>")
         right.append(there if kind == "equal" or not there.strip() else f"<ins>{there}</ins>")
     return "".join(left), "".join(right)
+
+
+def _hollow(text: str) -> str:
+    """The text, or of a long one both ends, with what is left out said."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} … ({len(text) - LONGEST:,} characters) … {text[-half:]}"
+
+
+def between(low: float | None, high: float | None, sign: str = "") -> str:
+    """An interval that no line break tears apart."""
+    return "–" if low is None or high is None else f"{low:{sign}.4f}\u00a0to\u00a0{high:{sign}.4f}"
 
 
 def cut(text: str) -> str:

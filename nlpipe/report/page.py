@@ -9,29 +9,33 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nlpipe import pages
-from nlpipe.details import Chart, Detail, Line, Table
-from nlpipe.report.drawing import section, style, table
+from nlpipe.details import Cell, Chart, Detail, Interval, Intervals, Line, Table
+from nlpipe.report.drawing import between, section, style, table
 
 if TYPE_CHECKING:
     from nlpipe.checking import Finding
     from nlpipe.evaluation import Scores
-    from nlpipe.slices import Slice
+    from nlpipe.slices import Slice, Slices
+
+
+DRAWN = 30  # slices that are drawn beside their table
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a page is made of. `rows` are numbers of rows by split, `events` as `events.jsonl` has them."""
+    """What a page is made of. `summary` is of the data, `events` are as `events.jsonl` has them, `used` of memory."""
 
     title: str
     subtitle: str
     scores: Scores
     split: str
     details: Sequence[Detail] = ()
-    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
+    slices: Slices | None = None
     findings: Sequence[Finding] = ()
-    rows: Mapping[str, int] = field(default_factory=dict)
+    summary: Sequence[Detail] = ()
     events: Sequence[Mapping[str, Any]] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    used: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""
 
 
@@ -48,7 +52,10 @@ def render(report: Report) -> str:
     }
     there = {name: body for name, body in parts.items() if body}
     nav = " ".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in there)
-    main = "".join(f'<h1 class="part" id="{_anchor(name)}">{escape(name)}</h1>{body}' for name, body in there.items())
+    main = "".join(
+        f'<h1 class="part" id="{_anchor(name)}">{escape(name)}</h1><div class="group">{body}</div>'
+        for name, body in there.items()
+    )
     return pages.page(
         report.title,
         style=style(),
@@ -67,9 +74,8 @@ def _scores(report: Report) -> str:
     rows = []
     for name, value in scores.scores.items():
         low, high = scores.intervals.get(name, (None, None))
-        between = "–" if low is None or high is None else f"{low:.4f} to {high:.4f}"
         trivial = [f"{values[name]:.4f}" for values in scores.baselines.values()]
-        rows.append((name, f"{value:.4f}", between, *trivial, scores.signatures.get(name, "")))
+        rows.append((name, f"{value:.4f}", between(low, high), *trivial, scores.signatures.get(name, "")))
     note = f"On {scores.n:,} rows of {escape(report.split)}."
     if scores.intervals:
         note += " Intervals are 95 % percentile bootstraps over rows."
@@ -99,21 +105,48 @@ def _training(events: Sequence[Mapping[str, Any]]) -> Iterable[Detail]:
 
 
 def _slices(report: Report) -> str:
-    found = []
-    for name, slices in report.slices.items():
-        rows = [
-            (one.name, one.n, one.score, one.difference, f"{one.low:.4f} to {one.high:.4f}", "yes" if one.sure else "")
-            for one in slices
-        ]
-        columns = ("rows where", "rows", name, "against all", "95 % interval", "hardly chance")
-        note = "The worst first; slices of fewer than 10 rows are left out."
-        if rows:
-            found.append(section(Table(f"{name} by slices", note, columns, tuple(rows))))
-    return "".join(found)
+    slices = report.slices
+    if slices is None or not slices.looks:
+        return ""
+    if slices.found:
+        note = (
+            f"Of {slices.looks:,} slices looked at (those below, two of them at once, and rows with a word) these are "
+            "worse than as many rows drawn by chance, at 5 % for all looks together."
+        )
+    else:
+        note = f"Of {slices.looks:,} slices looked at none is worse than as many rows drawn by chance would be."
+    body = section(Table(f"The worst slices by {slices.score}", note, _SLICED, _listed(slices.found)))
+    if not slices.named:
+        return body
+    title = f"{slices.score} by slices"
+    note = "The worst first; slices of fewer than 10 rows are left out. “Hardly chance” allows for all that stand here."
+    body += section(Table(title, note, _SLICED, _listed(slices.named)))
+    drawn = tuple(Interval(one.name, one.score, one.low, one.high, one.sure) for one in slices.named[:DRAWN])
+    whole = report.scores.scores[slices.score]
+    return body + section(
+        Intervals(title, f"The line is the score of all rows, {whole:.4g}.", slices.score, drawn, whole)
+    )
+
+
+_SLICED = ("rows where", "rows", "score", "against all", "95 % interval", "hardly chance")
+
+
+def _listed(slices: Sequence[Slice]) -> tuple[tuple[Cell, ...], ...]:
+    return tuple(
+        (
+            one.name,
+            one.n,
+            one.score,
+            f"{one.difference:+.4g}",
+            between(one.low, one.high),
+            "yes" if one.sure else "",
+        )
+        for one in slices
+    )
 
 
 def _data(report: Report) -> str:
-    body = section(Table("Rows", "", ("split", "rows"), tuple(report.rows.items()))) if report.rows else ""
+    body = "".join(section(detail) for detail in report.summary)
     if report.findings:
         rows = tuple((one.level, one.split, one.count or None, one.what, one.advice) for one in report.findings)
         body += section(Table("What a look at the data found", "", ("", "split", "rows", "found", "advice"), rows))
@@ -137,7 +170,10 @@ def _resources(report: Report) -> str:
             ("of these trained", started[-1]["trainable"]),
             ("padding", f"{100 * started[-1]['padding']:.1f} % of the tokens"),
         ]
+    rows += report.used.items()
     for name, value in report.environment.items():
-        if name != "rows":
+        if name == "versions":
+            rows += value.items()
+        elif name != "rows":
             rows.append((name, value if isinstance(value, str | int | float) else json.dumps(value)))
     return section(Table("Resources and versions", "", ("what", "value"), tuple(rows))) if rows else ""

@@ -231,6 +231,11 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         return "\n".join(sorted(example.names))
 
     @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "text-classification"
+
+    @classmethod
     def samples(cls) -> Sequence[Labelled]:
         """Three questions and what they are about."""
         return (

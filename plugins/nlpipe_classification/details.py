@@ -27,8 +27,7 @@ def details(
         yield from _confusions(results, examples)
     if all(result.scores for result in results):
         yield from _calibration(results, examples, single=not multi)
-        if multi:
-            yield _thresholds(results, examples, threshold)
+        yield _thresholds(results, examples, threshold) if multi else _sure(results, examples)
         yield from _errors(results, examples)
 
 
@@ -118,6 +117,22 @@ def _thresholds(results: Sequence[Label], examples: Sequence[Labelled], used: fl
             Line("F1", tuple((t, 2 * h / (s + there)) for t, h, s in zip(steps, hits, said, strict=True))),
         ),
         marked_x=used,
+    )
+
+
+def _sure(results: Sequence[Label], examples: Sequence[Labelled]) -> Chart:
+    """What is left, and how right it is, where only sure answers count (El-Yaniv and Wiener 2010)."""
+    chances = np.array([result.score or 0.0 for result in results])
+    held = np.array([result.labels == example.names for result, example in zip(results, examples, strict=True)])
+    steps = [at / 20 for at in range(20)]
+    kept = [chances >= step for step in steps]
+    right = tuple((t, float(held[k].mean())) for t, k in zip(steps, kept, strict=True) if k.any())
+    return Chart(
+        "Where only sure answers count",
+        "Answers below the threshold left to a person: how many are answered, and how many of these are right.",
+        "least probability of an answer",
+        "share",
+        (Line("answered", tuple((t, float(k.mean())) for t, k in zip(steps, kept, strict=True))), Line("right", right)),
     )
 
 

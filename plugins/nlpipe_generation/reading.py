@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from nlpipe.details import Detail
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import CausalText, MaskedText, Objective, Seq2SeqText
@@ -16,6 +17,7 @@ from nlpipe.objectives.base import Text as Read
 from nlpipe.objectives.reading import Reading
 from nlpipe.results import Likelihood
 from nlpipe.task import Family, Record, Task, TaskOptions
+from nlpipe_generation.details import details
 from nlpipe_generation.likelihood import BITS_PER_BYTE, BITS_PER_CHARACTER, PERPLEXITY
 
 
@@ -129,6 +131,15 @@ class LanguageModelling(Task[Given, Given, Likelihood, Settings]):
             return cells
         mean = -total / tokens
         return {**cells, "perplexity": math.exp(mean) if mean < 700 else math.inf}
+
+    def details(self, results: Sequence[Likelihood], examples: Sequence[Given]) -> Iterable[Detail]:
+        """How the texts' likelihoods are spread, and the least likely texts."""
+        return details(results, examples)
+
+    @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "fill-mask" if family is Family.ENCODER else "text-generation"
 
     @classmethod
     def samples(cls) -> Sequence[Given]:

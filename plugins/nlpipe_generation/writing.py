@@ -166,6 +166,11 @@ class Writing(Task[Given, Written, Text, Settings]):
         return written(CHRF, results, examples, _asked, references)
 
     @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "text-generation"
+
+    @classmethod
     def samples(cls) -> Sequence[Written]:
         """A continuation, an instruction and a conversation."""
         return (

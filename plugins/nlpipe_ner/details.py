@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from nlpipe.details import SHOWN, Detail, Mark, Passage, Passages, Table
 
 if TYPE_CHECKING:
-    from nlpipe.results import Entities
+    from nlpipe.results import Entities, Span
     from nlpipe_ner.examples import TaggedText
 
     Entity = tuple[int, int, str]
+
+AROUND = 40  # characters on either side of an entity that is shown by itself
 
 
 def details(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Iterator[Detail]:
@@ -22,6 +24,7 @@ def details(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Iter
     ]
     yield _by_type(pairs)
     yield _kinds(pairs)
+    yield from _sure(pairs, results, examples)
     yield _texts(pairs, examples)
 
 
@@ -65,6 +68,35 @@ def _kinds(pairs: Sequence[tuple[set[Entity], set[Entity]]]) -> Table:
             not any(s < end and e > start for s, e, _ in said) for start, end, _ in right - said
         )
     return Table("Kinds of errors", "", ("error", "entities"), tuple(counts.most_common()))
+
+
+def _sure(
+    pairs: Sequence[tuple[set[Entity], set[Entity]]], results: Sequence[Entities], examples: Sequence[TaggedText]
+) -> Iterator[Table]:
+    """The wrong entities that the model is surest of: often the gold is wrong there."""
+    wrong = [
+        (span, at)
+        for at, ((right, _), result) in enumerate(zip(pairs, results, strict=True))
+        for span in result.spans
+        if span.score is not None and (span.start, span.end, span.label) not in right
+    ]
+    if wrong:
+        chosen = sorted(wrong, key=lambda pair: (-(pair[0].score or 0.0), pair[1], pair[0].start))[:20]
+        rows = tuple((s.text, s.label, s.score, _there(s, pairs[at][0]), _around(s, examples[at])) for s, at in chosen)
+        note = f"{len(rows)} of {len(wrong):,}, the surest first. Where the model is sure, the gold may be wrong."
+        columns = ("answered", "type", "sure", "right", "in")
+        yield Table("The most confident errors", note, columns, rows, ("sure",))
+
+
+def _there(span: Span, right: set[Entity]) -> str:
+    touching = sorted(e for e in right if e[0] < span.end and e[1] > span.start)
+    return ", ".join(f"{kind} at {start} to {end}" for start, end, kind in touching) or "nothing there"
+
+
+def _around(span: Span, example: TaggedText) -> str:
+    text = example.whole
+    low, high = max(0, span.start - AROUND), min(len(text), span.end + AROUND)
+    return f"{'…' if low else ''}{text[low:high]}{'…' if high < len(text) else ''}"
 
 
 def _texts(pairs: Sequence[tuple[set[Entity], set[Entity]]], examples: Sequence[TaggedText]) -> Passages:

@@ -5,6 +5,7 @@ Everything that can be wrong with one row by itself is found here, when the row 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -196,11 +197,20 @@ def problems(name: str, span: Marked, text: str) -> Iterator[str]:
         return
     cut = text[span.start : span.end]
     if span.text is not None and span.text != cut:
-        yield f"{name} says {span.text!r}, but its offsets {span.start} to {span.end} cut {cut!r}"
+        yield f"{name} says {span.text!r}, but its offsets {span.start} to {span.end} cut {cut!r}{_nearby(span, text)}"
     if not span.label.strip():
         yield f"{name}.label is empty"
     if not segments.words(cut):
         yield f"{name} covers no word, only {cut!r}"
+
+
+def _nearby(span: Marked, text: str) -> str:
+    """Where the text that a span says stands, the nearest to its offsets first."""
+    places = [match.start() for match in re.finditer(re.escape(span.text or ""), text)] if span.text else []
+    if not places:
+        return "; it does not occur in the text"
+    start = min(places, key=lambda place: abs(place - span.start))
+    return f"; it stands at {start} to {start + len(span.text or '')}"
 
 
 def _place(span: Marked, words: Sequence[Span]) -> Placed:

@@ -152,6 +152,11 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
         return tuple(note for note in found if note)
 
     @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "token-classification"
+
+    @classmethod
     def samples(cls) -> Sequence[TaggedText]:
         """Two sentences with spans and one with tags."""
         return (

@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nlpipe.details import Detail, Mark, Passage, Passages, Table, worst
-from nlpipe_qa.scores import best, exact, overlap
+import numpy as np
+
+from nlpipe.details import SHOWN, Chart, Detail, Line, Mark, Passage, Passages, Table
+from nlpipe_qa.scores import best, best_span, exact, overlap, share_of_none
 
 if TYPE_CHECKING:
     from nlpipe.results import Answer
     from nlpipe_qa.examples import Answered
 
+FEWEST = 5  # questions with one first word that are a group of their own
 AROUND = 300  # characters of a context that are shown on either side of its marks
 
 
-def details(results: Sequence[Answer], examples: Sequence[Answered]) -> Iterator[Detail]:
-    """Scores by the question's first word and by whether there is an answer; the worst answers in their contexts."""
+def details(
+    results: Sequence[Answer], examples: Sequence[Answered], threshold: float | None = None
+) -> Iterator[Detail]:
+    """Scores by kinds of questions, the threshold of "no answer", and the worst answers in their contexts."""
     pairs = list(zip(results, examples, strict=True))
     f1 = [best(result.text, example, overlap) for result, example in pairs]
     right = [best(result.text, example, exact) for result, example in pairs]
-    yield _grouped("By first word", [_first(example.question) for _, example in pairs], right, f1)
+    firsts = [_first(example.question) for _, example in pairs]
+    usual = Counter(firsts)
+    yield _grouped("By first word", [word if usual[word] >= FEWEST else "another" for word in firsts], right, f1)
     there = ["has an answer" if example.answers.text else "has none" for _, example in pairs]
     if len(set(there)) > 1:
         yield _grouped("With and without an answer", there, right, f1)
-    items = tuple(_passage(*pairs[at]) for at in worst(f1))
-    yield Passages(
-        "The worst answers", f"{len(items)} of {len(pairs):,} questions, those with the lowest F1 first.", items
+        yield from _thresholds(results, examples, threshold)
+    sure = [result.score or 0.0 for result in results]
+    order = sorted(range(len(pairs)), key=lambda at: (f1[at], -sure[at], at))[:SHOWN]
+    items = tuple(_passage(*pairs[at]) for at in order)
+    note = f"{len(items)} of {len(pairs):,} questions, those with the lowest F1 first, and of these the surest."
+    yield Passages("The worst answers", note, items)
+
+
+def _thresholds(results: Sequence[Answer], examples: Sequence[Answered], used: float | None) -> Iterator[Chart]:
+    """F1 over the threshold of "no answer", as SQuAD 2.0's script looks for the best one."""
+    spans = [best_span(result) for result in results]
+    if any(span.score is None or span.no_answer_score is None for span in spans):
+        return
+    share = np.array([share_of_none(span) for span in spans])
+    answered = np.array([best(span.text, example, overlap) for span, example in zip(spans, examples, strict=True)])
+    refused = np.array([best("", example, overlap) for example in examples])
+    steps = [at / 40 for at in range(41)]
+    points = tuple((step, float(np.where(share > step, refused, answered).mean())) for step in steps)
+    silent = tuple((step, float((share > step).mean())) for step in steps)
+    yield Chart(
+        "Where the threshold of “no answer” lies",
+        "" if used is None else f"The threshold in use is {used:.3g}.",
+        "threshold",
+        "share",
+        (Line("F1", points), Line("answered with nothing", silent)),
+        marked_x=used,
     )
 
 
@@ -61,5 +91,8 @@ def _passage(result: Answer, example: Answered) -> Passage:
     moved = tuple(
         sorted((Mark(m.start - low, m.end - low, m.label, m.kind) for m in marks), key=lambda m: (m.start, m.end))
     )
-    nothing = "" if said else " (answered: there is no answer)"
-    return Passage(example.context[low:high], moved, f"{example.question}{nothing}")
+    # An answer made elsewhere may be a text alone, which stands nowhere.
+    bare = "" if said else f"answered: {result.text!r}" if result.text else "answered: there is no answer"
+    sure = "" if result.score is None else f"{100 * result.score:.0f} % sure"
+    beside = ", ".join(filter(None, (bare, sure)))
+    return Passage(example.context[low:high], moved, example.question + (f" ({beside})" if beside else ""))

@@ -152,7 +152,12 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
 
     def details(self, results: Sequence[Answer], examples: Sequence[Answered]) -> Iterable[Detail]:
         """Scores by kinds of questions, and the worst answers in their contexts."""
-        return details(results, examples)
+        return details(results, examples, self.options.threshold if self.options.impossible else None)
+
+    @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "question-answering"
 
     @classmethod
     def samples(cls) -> Sequence[Answered]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from nlpipe.details import Detail, written
 from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
 from nlpipe.objectives import CausalText, Objective, Seq2SeqText, prompts
@@ -173,6 +174,19 @@ class GenerativeQuestionAnswering(Task[Question, QuestionAnswered, Text, Setting
         """The first answer that training has most often, whatever the question."""
         ((text, _),) = Counter(next(iter(example.answers.text), "") for example in train).most_common(1)
         return {"commonest": [Text(text, True, None)] * len(examples)}
+
+    def details(self, results: Sequence[Text], examples: Sequence[QuestionAnswered]) -> Iterable[Detail]:
+        """Lengths, and the answers least like the right ones."""
+
+        def asked(example: QuestionAnswered) -> str:
+            return "\n".join(filter(None, (example.question, example.context)))
+
+        return written(F1, results, examples, asked, lambda e: e.answers.text or ("",))
+
+    @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "text-generation"
 
     @classmethod
     def samples(cls) -> Sequence[QuestionAnswered]:

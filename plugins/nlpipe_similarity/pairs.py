@@ -157,6 +157,11 @@ class Pairs(Task[Pair, ScoredPair, Similarity, PairOptions]):
         return pair_details(results, examples)
 
     @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "sentence-similarity"
+
+    @classmethod
     def samples(cls) -> Sequence[ScoredPair]:
         """Three pairs, from not at all alike to the same."""
         return (

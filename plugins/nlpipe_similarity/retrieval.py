@@ -193,6 +193,11 @@ class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
         return search_details(results, examples)
 
     @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "sentence-similarity"
+
+    @classmethod
     def samples(cls) -> Sequence[JudgedSearch]:
         """Three questions with what answers them."""
         return (

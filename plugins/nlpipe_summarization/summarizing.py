@@ -138,6 +138,11 @@ class Summarization(Task[Given, Summarized, Text, Settings]):
         return written(ROUGE_L, results, examples, lambda e: str(e.document), lambda e: e.references)
 
     @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "summarization"
+
+    @classmethod
     def samples(cls) -> Sequence[Summarized]:
         """Two short notices."""
         return (

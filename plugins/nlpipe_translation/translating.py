@@ -145,6 +145,11 @@ class Translation(Task[Given, Translated, Text, Settings]):
         return written(CHRF, results, examples, lambda e: str(e.source), references)
 
     @classmethod
+    def hub_task(cls, family: Family) -> str:
+        """What the Hub calls it."""
+        return "translation"
+
+    @classmethod
     def samples(cls) -> Sequence[Translated]:
         """Three sentences from English to German."""
         return (

@@ -24,6 +24,7 @@ from tests.faults.disk import Disk
 from tests.support import labelled, recipe, tiny
 
 Show = Callable[[Table], None]
+KILLS, IN_A_ROW = 10, 4  # of the command line, which takes seconds to start
 SEED = int(os.environ.get("NLPIPE_FAULT_SEED", "20"))
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="children are forked, and their files looked up in /proc"),
@@ -124,7 +125,7 @@ class Command:
 
 @pytest.mark.slow
 def test_kills_of_the_command_line(tmp_path: Path, backbone: Path, show: Show) -> None:
-    """The real thing, ten times: `nlpipe run`, SIGKILL by the clock, `nlpipe run --resume`."""
+    """The real thing: `nlpipe run`, SIGKILL by the clock, `nlpipe run --resume`, which is killed in its turn."""
     made = campaign(tmp_path, backbone, 64, epochs=2)
     command, draw = Command(made), random.Random(SEED)
     table = Table(f"kills of the command line (seed {SEED})")
@@ -135,17 +136,22 @@ def test_kills_of_the_command_line(tmp_path: Path, backbone: Path, show: Show) -
     assert child.returncode == 0, said
     seconds = time.monotonic() - began
     made.expected = {name: (made.whole / name).read_bytes() for name in made.expected}
-    for _ in range(10):
-        folder = made.folder()
-        child = command.start(folder)
-        _begun(folder, child)  # before that it imports, and there is nothing to kill
-        time.sleep(draw.uniform(0.0, seconds))
-        child.kill()
-        child.communicate()
-        struck = "over" if "RunFinished" in _log(folder) else state(folder)
-        if struck != "over":
+    while table.tried.total() < KILLS:
+        folder, struck = made.folder(), list[str]()
+        for _ in range(min(IN_A_ROW, KILLS - table.tried.total())):
+            child = command.start(folder, *(["--resume"] if begun(folder) else []))
+            _begun(folder, child)  # before that it imports, and there is nothing to kill
+            time.sleep(draw.uniform(0.0, seconds))
+            child.kill()
+            child.communicate()
+            struck.append("over" if "RunFinished" in _log(folder) else state(folder))
+            if struck[-1] == "over":
+                break
+        if struck[-1] != "over":
             command.finish(folder, *(["--resume"] if begun(folder) else []))
-        table.note(struck, made.faults(folder))
+        found = made.faults(folder)
+        for where in struck:
+            table.note(where, found)
     show(table)
 
 
@@ -169,8 +175,9 @@ def test_a_signal_ends_the_command_with_a_checkpoint_and_the_way_on(tmp_path: Pa
 
 
 def _begun(folder: Path, child: subprocess.Popen[str]) -> float:
-    """Wait for a command to make its run's folder; when it did."""
-    while not folder.exists() and child.poll() is None:
+    """Wait for a command to make its run's folder, or to go on in its log; when it did."""
+    there, before = folder.exists(), _log(folder)
+    while child.poll() is None and (_log(folder) == before if there else not folder.exists()):
         time.sleep(0.01)
     return time.monotonic()
 

@@ -16,17 +16,17 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # for all that is in it.
 LAYERS = (
     "ahead errors files launching pages upstream upstream_cache tokens vocabulary",
-    "task details results events metrics metrics_text hookspecs",
+    "task details results events metrics metrics_text hookspecs resources",
     "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "arrays objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
     "answering artifact card data hub intake journal parsers readers shares writers adapter adapter_prompts "
-    "adapter_targets adapter_training world freezing backbone pairs runners parity metrics_evaluate bare beir memory "
-    "optimization scratch sentence_files exported kept_tokens",
+    "adapter_targets adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir "
+    "memory optimization scratch sentence_files exported kept_tokens",
     "batcher loading pipelines side_by_side",
-    "significance slices measured report",
-    "train training evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards progress "
-    "tracking event_log inspect",
+    "languages significance slices slice_search measured report",
+    "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
+    "progress tracking event_log inspect",
     "checking",
     "exporting launchers many running scaffold reporting data_check doctor engines grid predicting predictions "
     "ray_data scored tables",
@@ -54,8 +54,9 @@ DOORS = {
         "metrics_evaluate": "a metric of evaluate declares its features with it",
     },
     "peft": {"adapter": "what PEFT guesses or loses is put right in one file"},
-    "accelerate": {"train": "one loop, one user", "tracking": "its trackers, which know no loop"},
+    "accelerate": {"spreading": "one loop, one user", "tracking": "its trackers, which know no loop"},
     "evaluate": {"metrics_evaluate": "importing it takes 11 s, and every metric of ours does without it"},
+    "py3langid": {"languages": "an extra, and one model file"},
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
     "ray": {"ray_data": "one engine of several, in one file"},
     "pluggy": {"hookspecs": "the markers", "plugins": "the manager"},
