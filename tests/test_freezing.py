@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from nlpipe import backbone, freezing
+from nlpipe import adapter_targets, backbone, freezing
 from nlpipe.backbone import Location
 from nlpipe.errors import RecipeError, UnsupportedError
 from nlpipe.objectives import SequenceLabel
@@ -103,3 +104,15 @@ def test_nothing_left_to_train_is_an_error(trainings: Trainings, tmp_path: Path)
     trained = trainings.get("bert-frozen", "bert", _frozen(["embeddings", "layers[:1]"]))
     with pytest.raises(RecipeError, match="leaves nothing to train"):
         run(_frozen(".*")(trained.model, tmp_path / "run"))  # its head is trained already
+
+
+def test_a_frozen_layer_of_few_bits_gets_no_adapter(tmp_path: Path) -> None:
+    """Its weights never have a gradient, so that only the recipe says that it is frozen."""
+    base = backbone.load(Location("tiny", tiny("bert", tmp_path)), SequenceLabel(labels=("a", "b")))
+    for name, module in base.model.named_modules():
+        if name.endswith("attention.self.query"):
+            module.weight = torch.nn.Parameter(module.weight.to(torch.int8), requires_grad=False)
+    frozen = freezing.freeze(base.model, "layers[:1]", base.fresh)
+    found = adapter_targets.find(base.model, "all-linear", exclude=["classifier"], frozen=frozen)
+    assert [name for name in found if "query" in name] == ["bert.encoder.layer.1.attention.self.query"]
+    assert not [name for name in found if "layer.0." in name]
