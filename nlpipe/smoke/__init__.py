@@ -28,7 +28,7 @@ from nlpipe.recipe import Recipe
 from nlpipe.recipe_sources import without_nulls
 from nlpipe.running import DEFAULT_SEED, Listener, RunReport
 from nlpipe.smoke import rows
-from nlpipe.smoke.backbones import stand_in
+from nlpipe.smoke.backbones import longest, stand_in
 
 __all__ = ["Small", "run", "shrink"]
 
@@ -131,7 +131,13 @@ def _rewritten(recipe: Recipe, folder: Path) -> Recipe:
     """Few steps, short answers, few resamples, and folders of its own; rows are still to be put in."""
     changes: dict[str, Any] = {
         "model": recipe.model.model_copy(
-            update={"backbone": str(folder / "backbone"), "revision": "main", "new": None, "tokenizer": None}
+            update={
+                "backbone": str(folder / "backbone"),
+                "revision": "main",
+                "new": None,
+                "tokenizer": None,
+                "max_length": longest(recipe.model),
+            }
         ),
         "generation": _short(recipe.generation),
         "evaluate": recipe.evaluate.model_copy(update={"bootstrap": min(recipe.evaluate.bootstrap, 20)}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from nlpipe import backbone, scratch
 from nlpipe.errors import ArtifactError
@@ -19,6 +20,7 @@ from nlpipe.testing.tiny import corpus, tiny_model
 
 POSITIONS = 512
 PIECES = 500  # of a tokenizer that is learnt
+LONGER = 4  # times as many pieces as of a tokenizer learnt from all rows, at most
 
 # What the names of well-known models on the Hub say of their architecture (`nlpipe.testing.tiny`). The first that
 # matches holds: `distilroberta` is a RoBERTa, `bert` is part of many names.
@@ -108,6 +110,13 @@ def stand_in(
     return f"a tiny random {kind} (by its name: {section.backbone} is not here)", False
 
 
+def longest(section: ModelSection) -> int | Literal["auto"]:
+    """`max_length` in small: more for a new model, whose tokenizer is learnt from a few lines and cuts texts finer."""
+    if section.new is None or section.max_length == "auto":
+        return section.max_length
+    return min(LONGER * section.max_length, POSITIONS)
+
+
 def _new(section: ModelSection, folder: Path, head: Callable[[Family], str | None], seed: int, width: int) -> None:
     """A model from scratch, narrow; its tokenizer learnt from a few lines, or the one named where it is here."""
     wanted = section.tokenizer
@@ -116,5 +125,6 @@ def _new(section: ModelSection, folder: Path, head: Callable[[Family], str | Non
     elif isinstance(wanted, TokenizerSection):
         wanted = wanted.model_copy(update={"vocab_size": min(PIECES, wanted.vocab_size)})
     new = {key: value for key, value in small(section.new or {}, width).items() if key != "vocab_size"}
-    made = section.model_copy(update={"tokenizer": wanted, "new": new})
+    new |= {key: max(POSITIONS, new[key]) for key in ("max_position_embeddings", "n_positions") if key in new}
+    made = section.model_copy(update={"tokenizer": wanted, "new": new, "max_length": longest(section)})
     scratch.make(made, head(scratch.family(made)), corpus, folder, seed=seed, offline=True)
