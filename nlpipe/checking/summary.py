@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from nlpipe.checking.views import View, views
-from nlpipe.details import Detail, Table
+from nlpipe.details import Cell, Detail, Table
 
 if TYPE_CHECKING:
     from nlpipe.data import Split
@@ -40,7 +40,7 @@ def _summary(seen: Mapping[str, Sequence[View]], sources: Mapping[str, str]) -> 
     labels = [label for label, _ in sum(counts.values(), Counter()).most_common()]
     if len(labels) > 1:
         shown = labels if len(labels) <= LABELS else [*labels[: LABELS - 5], *labels[-5:]]
-        shares = tuple(
+        shares: tuple[tuple[Cell, ...], ...] = tuple(
             (
                 label.replace("\n", ", ") or "none",
                 *(counts[name][label] / max(1, counts[name].total()) for name in seen),
