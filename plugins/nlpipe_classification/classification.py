@@ -22,7 +22,8 @@ from nlpipe_classification.answers import likeliest
 from nlpipe_classification.details import details
 from nlpipe_classification.examples import Labelled, Question
 from nlpipe_classification.options import HEARD, Settings
-from nlpipe_classification.scores import ACCURACY, BRIER, ECE, MACRO_F1, MCC, MICRO_F1, WEIGHTED_F1
+from nlpipe_classification.scores import ACCURACY, FURTHER, MACRO_F1, MCC, of_label
+from nlpipe_classification.words import by_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class Classification(Task[Question, Labelled, Label, Settings]):
     Result = Label
     Options = Settings
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1, MCC)
-    further: ClassVar[tuple[Metric, ...]] = (MICRO_F1, WEIGHTED_F1, ECE, BRIER)
+    further: ClassVar[tuple[Metric, ...]] = FURTHER
     said_as: ClassVar[Mapping[str, Sequence[str]]] = {
         "label": ("class", "category", "intent"),
         "labels": ("classes", "categories"),
@@ -143,11 +144,7 @@ class Classification(Task[Question, Labelled, Label, Settings]):
 
     def result(self, answer: Answer, given: Question) -> Label:
         """The likeliest label, with all probabilities."""
-        scores = dict(zip(self.labels, self._values(answer), strict=True))
-        best = max(scores, key=scores.__getitem__)
-        if not self.options.multi_label:
-            return Label(best, scores[best], scores, (best,))
-        return self._held(scores)
+        return self._answered(dict(zip(self.labels, self._values(answer), strict=True)))
 
     def _values(self, answer: Answer) -> list[float]:
         """Each label's probability."""
@@ -208,11 +205,26 @@ class Classification(Task[Question, Labelled, Label, Settings]):
         return self.options.model_copy(update={"thresholds": found})
 
     def baselines(self, train: Sequence[Labelled], examples: Sequence[Labelled]) -> Mapping[str, Sequence[Label]]:
-        """The labels that training has most often, whatever the text."""
+        """The labels that training has most often, whatever the text; a logistic regression on words."""
         (names, _), *_ = Counter(example.names for example in train).most_common(1)
         scores = {label: float(label in names) for label in self.labels}
         first = names[0] if names else None
-        return {"majority": [Label(first, 1.0 if names else None, scores, names)] * len(examples)}
+        found = {"majority": [Label(first, 1.0 if names else None, scores, names)] * len(examples)}
+        learnt = by_words(train, examples, self.labels, multi=self.options.multi_label)
+        return found if learnt is None else found | {"TF-IDF + logistic regression": list(map(self._answered, learnt))}
+
+    def _answered(self, scores: Mapping[str, float]) -> Label:
+        best = max(scores, key=scores.__getitem__)
+        return self._held(scores) if self.options.multi_label else Label(best, scores[best], scores, (best,))
+
+    @classmethod
+    def named(cls, name: str, examples: Sequence[Labelled] = ()) -> Sequence[Metric] | None:
+        """`f1:LABEL`: the F1 of one label; `f1:each`: of each label that the rows have."""
+        score, _, label = name.partition(":")
+        if score != "f1" or not label:
+            return None
+        names = sorted({one for example in examples for one in example.names}) if label == "each" else [label]
+        return [of_label(one) for one in names]
 
     def details(self, results: Sequence[Label], examples: Sequence[Labelled]) -> Iterable[Detail]:
         """Label by label, confusions, calibration, thresholds, the most confident errors."""

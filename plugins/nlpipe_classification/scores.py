@@ -87,6 +87,53 @@ def weighted_f1(rows: NDArray[Any]) -> float:
     )
 
 
+def _macro(rows: NDArray[Any], *, said: bool) -> float:
+    gold, answered = _halves(rows)
+    hits, right, whole = (gold * answered).sum(axis=0), gold.sum(axis=0), (answered if said else gold).sum(axis=0)
+    there = right + answered.sum(axis=0) > 0
+    shares = hits[there] / np.maximum(whole[there], 1)
+    return float(shares.mean()) if there.any() else float("nan")
+
+
+def macro_precision(rows: NDArray[Any]) -> float:
+    """The mean over labels, as in `macro_f1`, of tp / (tp + fp); 0 for a label that is never answered."""
+    return _macro(rows, said=True)
+
+
+def macro_recall(rows: NDArray[Any]) -> float:
+    """The mean over labels, as in `macro_f1`, of tp / (tp + fn); 0 for a label that is never right."""
+    return _macro(rows, said=False)
+
+
+def samples_f1(rows: NDArray[Any]) -> float:
+    """The mean over rows of each row's own F1 of its labels; 1 where there are none and none is answered."""
+    gold, answered = _halves(rows.astype(int))
+    there = gold.sum(axis=1) + answered.sum(axis=1)
+    values = np.where(there > 0, 2 * (gold * answered).sum(axis=1) / np.maximum(there, 1), 1.0)
+    return float(values.mean()) if len(rows) else float("nan")
+
+
+def hamming_loss(rows: NDArray[Any]) -> float:
+    """The share of decisions, each label for each row, that are wrong; of labels that occur anywhere in the data."""
+    gold, answered = _halves(rows)
+    return float((gold != answered).mean()) if gold.size else float("nan")
+
+
+def of_label(name: str) -> Metric:
+    """The F1 of one label by itself; 0 where it neither is right nor answered."""
+
+    def rows(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
+        """[n, 2]: 1 where the label is right, and where it is answered."""
+        pairs = zip(examples, results, strict=True)
+        return np.array([[name in e.names, name in r.labels] for e, r in pairs], dtype=float).reshape(-1, 2)
+
+    def value(found: NDArray[Any]) -> float:
+        there = found.sum()
+        return float(2 * found.prod(axis=1).sum() / there) if there else 0.0
+
+    return Metric(f"f1:{name}", f"f1|label:{name}|nlpipe:1", rows, value)
+
+
 def certainties(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
     """[n, 2]: the probability of the answer, and 1 where it is right. Raises DataError for answers without one."""
     pairs = []
@@ -129,6 +176,13 @@ MACRO_F1 = Metric("macro_f1", "f1|macro|present-labels|nlpipe:1", indicators, ma
 MCC = Metric("mcc", "mcc|R_K|nlpipe:1", indicators, mcc)
 MICRO_F1 = Metric("micro_f1", "f1|micro|nlpipe:1", indicators, micro_f1)
 WEIGHTED_F1 = Metric("weighted_f1", "f1|weighted|nlpipe:1", indicators, weighted_f1)
+MACRO_PRECISION = Metric("macro_precision", "precision|macro|present-labels|nlpipe:1", indicators, macro_precision)
+MACRO_RECALL = Metric("macro_recall", "recall|macro|present-labels|nlpipe:1", indicators, macro_recall)
+SAMPLES_F1 = Metric("samples_f1", "f1|samples|none-and-none:1|nlpipe:1", indicators, samples_f1)
+HAMMING_LOSS = Metric(
+    "hamming_loss", "hamming|present-labels|nlpipe:1", indicators, hamming_loss, "minimize", perfect=0.0
+)
 ECE = Metric("ece", f"ece|answer|bins:{BINS},equal-width|nlpipe:1", certainties, ece, "minimize", perfect=0.0)
 # Brier 1950: the sum over all labels, 0 to 2; scikit-learn's brier_score_loss of two labels is half of it.
 BRIER = Metric("brier", "brier|all-labels|nlpipe:1", distances, mean, "minimize", perfect=0.0)
+FURTHER = (MICRO_F1, WEIGHTED_F1, MACRO_PRECISION, MACRO_RECALL, SAMPLES_F1, HAMMING_LOSS, ECE, BRIER)

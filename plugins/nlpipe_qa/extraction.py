@@ -25,6 +25,8 @@ from nlpipe_qa.scores import (
     BY_CHARACTERS,
     EXACT_MATCH,
     F1,
+    FURTHER,
+    OLD,
     best,
     best_span,
     characters,
@@ -51,6 +53,9 @@ class QuestionOptions(TaskOptions):
         "answer and s the best span's; chosen on the validation rows where there are any",
     )
     top_k: int = Field(3, ge=1, le=19, description="the most further candidates that an answer comes with")
+    script: Literal["squad-2.0", "squad-1.1"] = Field(
+        "squad-2.0", description="the official script that scores follow; they differ in answers without any word"
+    )
     words: Literal["spaces", "characters"] = Field(
         "spaces",
         description="what the scores take for words: what stands between spaces, as SQuAD's script, or each character "
@@ -69,6 +74,7 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     Result = Answer
     Options = QuestionOptions
     metrics: ClassVar[tuple[Metric, ...]] = (F1, EXACT_MATCH)
+    further: ClassVar[tuple[Metric, ...]] = FURTHER
     formats: ClassVar[Mapping[str, Format]] = {"squad": SQUAD, "squad-na": CHANCES}
     said_as: ClassVar[Mapping[str, Sequence[str]]] = {
         "text": ("answer", "prediction_text"),
@@ -79,6 +85,8 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     def __init__(self, labels: Sequence[str] = (), options: QuestionOptions | None = None) -> None:
         super().__init__(labels, options)
         self._normal = normalised
+        if self.options.script == "squad-1.1":
+            self.metrics = OLD  # type: ignore[misc]  # a class variable for all who set no such option
         if self.options.words == "characters":
             self._normal = characters
             self.metrics = BY_CHARACTERS  # type: ignore[misc]  # a class variable for all who set no such option

@@ -16,7 +16,7 @@ from nlpipe.objectives.base import Answer as Given
 from nlpipe.objectives.base import Generated, Prompt, Query
 from nlpipe.results import Text
 from nlpipe.task import Family, Format, Record, Task, TaskOptions
-from nlpipe_qa.scores import BY_CHARACTERS, EXACT_MATCH, F1
+from nlpipe_qa.scores import BY_CHARACTERS, EXACT_MATCH, F1, OLD
 from nlpipe_qa.squad import SQUAD
 
 FIELDS = ("question", "context")
@@ -83,6 +83,9 @@ class Settings(TaskOptions):
         None, description="what is learnt, and told as no answer, where a row has none; null: such rows are refused"
     )
     chat: bool = Field(False, description="put what is asked as the user's turn into the model's chat template")
+    script: Literal["squad-2.0", "squad-1.1"] = Field(
+        "squad-2.0", description="the official script that scores follow; they differ in answers without any word"
+    )
     words: Literal["spaces", "characters"] = Field(
         "spaces",
         description="what the scores take for words: what stands between spaces, as SQuAD's script, or each character "
@@ -116,6 +119,8 @@ class GenerativeQuestionAnswering(Task[Question, QuestionAnswered, Text, Setting
 
     def __init__(self, labels: Sequence[str] = (), options: Settings | None = None) -> None:
         super().__init__(labels, options)
+        if self.options.script == "squad-1.1":
+            self.metrics = OLD  # type: ignore[misc]  # a class variable for all who set no such option
         if self.options.words == "characters":
             self.metrics = BY_CHARACTERS  # type: ignore[misc]  # a class variable for all who set no such option
 

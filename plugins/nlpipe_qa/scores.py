@@ -1,7 +1,8 @@
 """Exact match and F1 as the official script of SQuAD 2.0 computes them (Rajpurkar, Jia and Liang 2018).
 
-Each row counts by the right answer that suits it best; a question without an answer has the empty one. On SQuAD 1.1
-the scores are those of its script but for right answers of nothing but articles and punctuation, which are left out.
+Each row counts by the right answer that suits it best; a question without an answer has the empty one. The script of
+SQuAD 1.1 differs in texts of nothing but articles and punctuation: there such a right answer counts, and no word of
+nothing is shared (`task.script`).
 SQuAD's words are what stands between spaces; where a language has none, `characters` makes words of its characters.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
 from nlpipe.objectives.passages import unspaced
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 Normal = Callable[[str], str]
 Compare = Callable[[str, str, Normal], float]
+Best = Callable[[str, "Answered", Compare, Normal], float]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -96,11 +99,23 @@ def share_of_none(span: Answer) -> float:
     return none / (none + some) if none + some else 0.5
 
 
-def _rows(compare: Compare, normal: Normal) -> Callable[[Sequence[Answer], Sequence[Answered]], Shares]:
+def best_1(said: str, example: Answered, compare: Compare, normal: Normal = normalised) -> float:
+    """The greatest value over the right answers, whatever is left of them: SQuAD 1.1."""
+    return max((compare(said, text, normal) for text in example.answers.text), default=0.0)
+
+
+def overlap_1(said: str, right: str, normal: Normal = normalised) -> float:
+    """The same as `overlap` but for two texts of which nothing is left: SQuAD 1.1 gives 0."""
+    return overlap(said, right, normal) if normal(said) else 0.0
+
+
+def _rows(
+    compare: Compare, normal: Normal, greatest: Best = best
+) -> Callable[[Sequence[Answer], Sequence[Answered]], Shares]:
     def rows(results: Sequence[Answer], examples: Sequence[Answered]) -> Shares:
         """[n, 1]: each row's value."""
         pairs = zip(results, examples, strict=True)
-        return np.array([best(result.text, example, compare, normal) for result, example in pairs]).reshape(-1, 1)
+        return np.array([greatest(result.text, example, compare, normal) for result, example in pairs]).reshape(-1, 1)
 
     return rows
 
@@ -108,6 +123,67 @@ def _rows(compare: Compare, normal: Normal) -> Callable[[Sequence[Answer], Seque
 def mean(rows: Shares) -> float:
     """The mean over rows."""
     return float(rows.mean()) if len(rows) else 0.0
+
+
+def _kept(compare: Compare, normal: Normal, *, answered: bool) -> Callable[..., Shares]:
+    values = _rows(compare, normal)
+
+    def rows(results: Sequence[Answer], examples: Sequence[Answered]) -> Shares:
+        """[n, 2]: each row's value, and 1 where it is one of those that count: with an answer, or without."""
+        counts = [[float(bool(example.answers.text) == answered)] for example in examples]
+        return np.hstack([values(results, examples), np.array(counts).reshape(-1, 1)])
+
+    return rows
+
+
+def kept_mean(rows: Shares) -> float:
+    """The mean over the rows that count; nan where none does."""
+    chosen = rows[rows[:, 1] > 0, 0]
+    return float(chosen.mean()) if len(chosen) else float("nan")
+
+
+def none_of(result: Answer) -> float:
+    """How likely "no answer" is: of a model the share beside its best span, of answers made elsewhere what they say.
+
+    That may be odds on any scale. Raises DataError where nothing is said of it.
+    """
+    span = best_span(result)
+    if span.score is not None:
+        return share_of_none(span)
+    if span.no_answer_score is None:
+        raise DataError(
+            "an answer has no `no_answer_score`, by which a best threshold is found; SQuAD's file of them is a second "
+            "--predictions"
+        )
+    return span.no_answer_score
+
+
+def _chances(compare: Compare, normal: Normal) -> Callable[..., Shares]:
+    def rows(results: Sequence[Answer], examples: Sequence[Answered]) -> Shares:
+        """[n, 4]: how likely no answer is, whether there is one, the best span's value, whether it says anything."""
+        found = []
+        for result, example in zip(results, examples, strict=True):
+            text = best_span(result).text
+            found.append(
+                [none_of(result), bool(example.answers.text), best(text, example, compare, normal), bool(text)]
+            )
+        return np.array(found, dtype=float).reshape(-1, 4)
+
+    return rows
+
+
+def best_threshold(rows: Shares) -> float:
+    """The mean at the threshold of "no answer" that makes it greatest: find_best_thresh of SQuAD's script.
+
+    Answers are given one after the other, the surest first; before the first, all questions without an answer are
+    right. Equal chances are taken in the order of the rows, as there.
+    """
+    if not len(rows):
+        return float("nan")
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    gains = np.where(rows[:, 1] > 0, rows[:, 2], -rows[:, 3])
+    without = float((rows[:, 1] == 0).sum())
+    return (without + max(0.0, float(np.cumsum(gains).max()))) / len(rows)
 
 
 EXACT_MATCH = Metric("exact_match", "exact_match|squad-2.0|nlpipe:1", _rows(exact, normalised), mean)
@@ -118,3 +194,25 @@ BY_CHARACTERS = (
     Metric("exact_match", "exact_match|characters|mlqa|nlpipe:1", _rows(exact, characters), mean),
 )
 """The same for languages without spaces."""
+
+OLD = (
+    Metric("f1", "f1|words|squad-1.1|nlpipe:1", _rows(overlap_1, normalised, best_1), mean),
+    Metric("exact_match", "exact_match|squad-1.1|nlpipe:1", _rows(exact, normalised, best_1), mean),
+)
+"""The same as the script of SQuAD 1.1 has them."""
+
+FURTHER = (
+    *(
+        Metric(
+            f"{prefix}_{name}",
+            f"{name}|{rule}|squad-2.0|nlpipe:1",
+            _kept(compare, normalised, answered=there),
+            kept_mean,
+        )
+        for prefix, rule, there in (("has_answer", "has-answer", True), ("no_answer", "no-answer", False))
+        for name, compare in (("exact_match", exact), ("f1", overlap))
+    ),
+    Metric("best_exact", "exact_match|best-threshold|squad-2.0|nlpipe:1", _chances(exact, normalised), best_threshold),
+    Metric("best_f1", "f1|words|best-threshold|squad-2.0|nlpipe:1", _chances(overlap, normalised), best_threshold),
+)
+"""By whether there is an answer, and at the threshold that suits best, as the script of SQuAD 2.0 prints them."""

@@ -1,7 +1,7 @@
 """ROUGE as rouge_score computes it, also of scripts that its own tokenizer does not know.
 
 That one keeps ASCII letters and digits alone, so that identical Russian or Japanese texts get 0. Published figures are
-its, so it reads the rows that are mostly written in ASCII letters; all others are read in words of any script.
+its, so it reads what is mostly written in ASCII letters; other right texts are compared in words of any script.
 """
 
 from __future__ import annotations
@@ -46,27 +46,26 @@ def _scorer(kind: str, stemmer: bool, script: str) -> Any:
     return RougeScorer([kind], use_stemmer=stemmer, tokenizer=Words() if script == "unicode" else None)
 
 
-def mostly_ascii(texts: Sequence[str]) -> bool:
+def mostly_ascii(text: str) -> bool:
     """Whether at least half of the letters are ASCII's, or there are none."""
-    letters = [character for text in texts for character in text if character.isalpha()]
+    letters = [character for character in text if character.isalpha()]
     return 2 * sum(map(str.isascii, letters)) >= len(letters)
 
 
 def _rows(kind: str, stemmer: bool, script: Script, lines: Lines) -> Callable[..., NDArray[Any]]:
     split = kind == "rougeLsum" and lines == "split"
 
+    def f1(said: str, right: str) -> float:
+        read = script if script != "auto" else "ascii" if mostly_ascii(right) else "unicode"
+        pair = (_lines(right), _lines(said)) if split else (right, said)
+        return float(_scorer(kind, stemmer, read).score(*pair)[kind].fmeasure)
+
     def rows(results: Sequence[Text], examples: Sequence[Summarized]) -> NDArray[Any]:
         """[n, 1]: the F1 against the reference that is most alike (Lin 2004, section 2.1)."""
         if without := sum(not example.references for example in examples):
             raise DataError(f"{without:,} of {len(examples):,} rows have no `summary` (or `summaries`) to score by")
-        found = []
-        for result, example in zip(results, examples, strict=True):
-            said, right = result.text, list(example.references)
-            read = script if script != "auto" else "ascii" if mostly_ascii(right) else "unicode"
-            scorer = _scorer(kind, stemmer, read)
-            if split:
-                said, right = _lines(said), [_lines(text) for text in right]
-            found.append([max(scorer.score(text, said)[kind].fmeasure for text in right)])
+        pairs = zip(results, examples, strict=True)
+        found = [[max(f1(result.text, right) for right in example.references)] for result, example in pairs]
         return np.array(found, dtype=float).reshape(len(found), 1)
 
     return rows
