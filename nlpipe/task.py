@@ -248,7 +248,7 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
 
     @classmethod
     def hub_task(cls, family: Family) -> str | None:
-        """What the Hugging Face Hub calls this task (`text-classification`), for model cards; None: it has no name."""
+        """What the Hugging Face Hub calls this task (its `pipeline_tag`), for model cards; None: it has no name."""
         return None
 
     def given(self, example: ExampleT) -> InputT:

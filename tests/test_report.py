@@ -150,6 +150,12 @@ def test_overlapping_marks_lose_no_text() -> None:
     assert len(marked("a" * 50_000 + "b", [Mark(50_000, 50_001, "x", "right")])) < 5000
 
 
+def test_numbers_on_an_axis_take_few_letters() -> None:
+    page = drawn(Chart("t", "", "x", "y", (Line("l", ((0.0, 0.0), (1.0, 0.0002))),)))
+    assert ">1.5e-4<" in page
+    assert ">2e-4<" in page
+
+
 def test_what_is_long_is_bounded_and_said() -> None:
     rows = tuple((f"name {at}", at) for at in range(1000))
     page = section(Table("t", "", ("name", "number"), rows))

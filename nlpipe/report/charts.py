@@ -9,7 +9,7 @@ from math import floor, isfinite, log10
 from nlpipe.details import Chart, Interval, Intervals
 
 WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 20, 44
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 28, 44
 SHORT = 4  # letters of a number that leave room for the axis's name beside it
 
 
@@ -92,7 +92,7 @@ def _axes(chart: Chart, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
     middle = (LEFT + WIDTH - RIGHT) / 2
     found.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x)}</text>')
     centre = (TOP + HEIGHT - BOTTOM) / 2
-    place = f'x="{LEFT - 44}" y="{TOP - 8}"' if max(len(_said(tick)) for tick in ys) > SHORT else ""
+    place = f'x="{LEFT - 44}" y="{TOP - 15}"' if max(len(_said(tick)) for tick in ys) > SHORT else ""
     turned = f'transform="translate(12 {centre}) rotate(-90)" text-anchor="middle"'
     found.append(f"<text {place or turned}>{escape(chart.y)}</text>")  # above the axis where numbers need the room
     return found
@@ -121,12 +121,8 @@ def _said(tick: float) -> str:
     """A number on an axis in few letters: 0.5, 20, 1.5e-4."""
     if not tick or 0.001 <= abs(tick) < 100_000:
         return f"{tick:g}"
-    mantissa, _, power = f"{tick:.3g}".partition("e")
-    return (
-        f"{mantissa}e{int(power)}"
-        if power
-        else f"{tick:.2e}".replace(".00", "").replace("e-0", "e-").replace("e+0", "e")
-    )
+    mantissa, _, power = f"{tick:.2e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def _ticks(values: Sequence[float], about: int = 5) -> list[float]:

@@ -115,7 +115,8 @@ def _slices(report: Report) -> str:
         )
     else:
         note = f"Of {slices.looks:,} slices looked at none is worse than as many rows drawn by chance would be."
-    body = section(Table(f"The worst slices by {slices.score}", note, _SLICED, _listed(slices.found)))
+    columns = _SLICED if slices.found else ()
+    body = section(Table(f"The worst slices by {slices.score}", note, columns, _listed(slices.found)))
     if not slices.named:
         return body
     title = f"{slices.score} by slices"
