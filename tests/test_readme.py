@@ -70,7 +70,7 @@ def test_the_readme_can_be_followed(workplace: Path) -> None:
     assert 8 <= len([line for line in code[0].splitlines() if line]) <= 12, "ten lines of Python, more or less"
     assert "positive" in python(code[0], workplace)
     pages = blocks((ROOT / "docs" / "python.md").read_text(encoding="utf-8"), "python")
-    assert len(pages) == 3
+    assert len(pages) == 4
     assert "runs/python/model" in python("\n".join(pages), workplace)
 
 
