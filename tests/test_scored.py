@@ -293,3 +293,23 @@ def test_runs_that_are_none_are_told(run: str, message: str, folder: Folder) -> 
 def test_likelihoods(folder: Folder) -> None:
     found = folder.scores("language_modelling", [{"logprob": -4.0, "tokens": 2}], ("t.jsonl", [{"text": "abcd"}]))
     assert found["perplexity"] == pytest.approx(7.389056)
+
+
+@pytest.mark.parametrize("order", [("said.json", "na.json"), ("na.json", "said.json")])
+def test_chances_of_no_answer_come_in_a_file_of_their_own(order: tuple[str, str], folder: Folder) -> None:
+    """By hand, over a (right), b (F1 2/3) and c (none, and something said): without any answer one is right; a adds 1,
+
+    b 0 or 2/3 and c takes its own away, if its chance is below. Odds on any scale will do.
+    """
+    said = {"a": "the Normans", "b": "the Norse", "c": "came"}
+    files = [folder("said.json", said), folder("na.json", {"a": -7.5, "b": 0.2, "c": 3})]
+    given = [str(folder.path / name) for name in order]
+    assert sorted(given) == sorted(files)
+    scores = evaluate_predictions(
+        "qa", given, {"path": folder("dev.json", SQUAD)}, metrics=["best_exact", "best_f1"], bootstrap=20
+    ).scores
+    assert scores["exact_match"] == pytest.approx(1 / 3)
+    assert scores["best_exact"] == pytest.approx(2 / 3)
+    assert scores["best_f1"] == pytest.approx((1 + 1 + 2 / 3) / 3)
+    with pytest.raises(DataError, match="a second --predictions"):
+        folder.scores("qa", said, ("dev.json", SQUAD), "said.json", metrics=["best_f1"])
