@@ -25,8 +25,11 @@ def growing(model: Any) -> Any | None:
     from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderCache
 
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-    prompted = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
-    if prompted or not hasattr(whole, "_supports_default_dynamic_cache") or not whole._supports_default_dynamic_cache():
+    if (
+        prompted(model)
+        or not hasattr(whole, "_supports_default_dynamic_cache")
+        or not whole._supports_default_dynamic_cache()
+    ):
         return None
     config = whole.config.get_text_config(decoder=True)
     cache = DynamicCache(config=config)
@@ -36,6 +39,12 @@ def growing(model: Any) -> Any | None:
     if whole.config.is_encoder_decoder:
         return EncoderDecoderCache(cache, DynamicCache(config=config))
     return cache
+
+
+def prompted(model: Any) -> bool:
+    """Whether the model puts vectors or a prefix of its own in front (`adapter_prompts.Prompted`): it fills the cache
+    itself, and takes none."""
+    return hasattr(model, "places") or getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
 
 
 @functools.cache
@@ -147,7 +156,8 @@ def bytes_per_token(model: Any) -> int:
     heads = getattr(config, "num_attention_heads", None) or 1
     read = getattr(config, "num_key_value_heads", None) or heads
     layers = getattr(config, "num_hidden_layers", None) or 1
-    return int(2 * layers * config.hidden_size * read / heads * model.dtype.itemsize)
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's prompts name no dtype
+    return int(2 * layers * config.hidden_size * read / heads * whole.dtype.itemsize)
 
 
 def counts_columns(model: Any) -> bool:

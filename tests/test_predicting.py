@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -324,7 +325,8 @@ def _instant() -> Any:
         plugin=Origin(name="x"),
         backbone=Origin(name="x"),
     )
-    found = Pipeline(card, None, None)  # type: ignore[arg-type]
+    runner: Any = SimpleNamespace(pass_tokens=lambda *, writing: 4096)
+    found = Pipeline(card, runner, None)  # type: ignore[arg-type]
     found.objective = Nothing(labels=("a", "b"))
     return found
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nlpipe import arrays
 from nlpipe.objectives.base import Batch
-from nlpipe.upstream_cache import counts_columns, growing, positions_given, read_on
+from nlpipe.upstream_cache import counts_columns, growing, positions_given, prompted, read_on
 
 SHARED = 16
 """Tokens that rows must share before it is worth a pass of its own."""
@@ -70,6 +70,8 @@ def judged(model: Any, batch: Batch) -> tuple[dict[str, Tensor], Batch] | None:
     A pair's encoder reads each source once; a decoder each prompt once (`batch.given`), and what all prompts begin
     with. None where that saves too little, or the model cannot.
     """
+    if prompted(model):
+        return None
     if "decoder_input_ids" in batch.inputs:
         return _behind_sources(model, batch)
     if not batch.given or min(batch.given) < 2 or not positions_given(model) or counts_columns(model):
