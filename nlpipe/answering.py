@@ -72,7 +72,9 @@ def answer(
     rows = [row for _, encoded in asked for row in encoded]
     raws: list[Any] = [None] * len(rows)
     writing = objective.writes and bool(rows) and rows[0].target is None
-    for batch in batching.answering([row.length for row in rows], tokens=runner.pass_tokens(writing=writing)):
+    lengths, most = [row.length for row in rows], runner.pass_tokens(writing=writing)
+    padding = None if writing else runner.pass_padding()
+    for batch in batching.answering(lengths, tokens=most, padding=padding):
         chosen = [rows[index] for index in batch]
         collated = objective.collate(chosen, tok, answering=True, rng=batching.rng(0, "answer"))
         for index, raw in zip(batch, objective.predict(runner, collated, {}), strict=True):

@@ -193,16 +193,18 @@ def cost(lengths: Numbers, parts: Numbers, micro: Sequence[int]) -> int:
     return sum(parts[index] for index in micro) * max((max(1, lengths[index]) for index in micro), default=0)
 
 
-def answering(lengths: Numbers, *, tokens: int, rows: int | None = None) -> list[list[int]]:
+def answering(lengths: Numbers, *, tokens: int, rows: int | None = None, padding: int | None = None) -> list[list[int]]:
     """Batches of rows to answer, the longest first: where memory runs out, it does so at once.
 
     `lengths` [n] counts each row's tokens. A batch holds at most `tokens` padded tokens (a longer row is
-    alone) and `rows` rows. The caller puts the answers back in order. Raises ValueError for sizes below 1.
+    alone) and `rows` rows, and at most `padding` of its tokens are padding: the number of tokens that a pass of its
+    own costs. The caller puts the answers back in order. Raises ValueError for sizes below 1.
     """
     _positive(tokens=tokens, rows=rows)
     table = _Table.of(lengths, np.ones(len(lengths), dtype=np.int64))
     order = np.argsort(-table.lengths, kind="stable")
-    return [order[piece].tolist() for piece in table.pieces(order, tokens, rows)]
+    pieces = [order[piece] for piece in table.pieces(order, tokens, rows)]
+    return [part.tolist() for piece in pieces for part in table.tight(piece, padding)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,19 @@ class _Table:
                 end = max(start + 1, bisect_right(rows, room, start, end))
             yield slice(start, end)
             start, before = end, rows[end - 1]
+
+    def tight(self, batch: _Ints, padding: int | None) -> list[_Ints]:
+        """The batch, longest first, cut where a part would come to have more padding than that."""
+        lengths = self.lengths[batch]
+        if padding is None or int((lengths[0] - lengths).sum()) <= padding:
+            return [batch]
+        cuts, longest, wasted = [], int(lengths[0]), 0
+        for at, length in enumerate(lengths.tolist()):
+            wasted += longest - length
+            if wasted > padding:
+                cuts.append(at)
+                longest, wasted = length, 0
+        return np.split(batch, cuts)
 
     def batches(self, generator: np.random.Generator, tokens: int | None, examples: int | None) -> list[_Ints]:
         """The optimiser's batches of one epoch in their order, each sorted longest first.

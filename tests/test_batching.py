@@ -290,3 +290,14 @@ def test_a_large_plan_is_made_step_by_step() -> None:
     start = count_steps(lengths, parts, epochs=1, seed=1, tokens_per_batch=4096)
     found = list(islice(training_steps(lengths, parts, epochs=2, start=start, **common), 3))
     assert [(turn.epoch, turn.step) for turn in found] == [(1, s) for s in plan(lengths, parts, epoch=1, **common)[:3]]
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=80), st.integers(0, 200))
+def test_batches_to_answer_have_little_padding(lengths: list[int], most: int) -> None:
+    batches = answering(lengths, tokens=1024, padding=most)
+    assert sorted(at for batch in batches for at in batch) == list(range(len(lengths)))
+    assert [lengths[at] for batch in batches for at in batch] == sorted(lengths, reverse=True)
+    for batch in batches:
+        assert sum(lengths[batch[0]] - lengths[at] for at in batch) <= most
+        assert len(batch) == 1 or len(batch) * lengths[batch[0]] <= 1024
+    assert len(answering(lengths, tokens=1024)) <= len(batches)

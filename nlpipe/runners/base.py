@@ -35,6 +35,10 @@ class Runner(Protocol):
         """
         ...
 
+    def pass_padding(self) -> int | None:
+        """How many tokens of padding cost about as much as one more pass; None where passes are to be large."""
+        ...
+
     def compute(self, objective: Objective, batch: Batch) -> dict[str, np.ndarray]:
         """`objective.compute` on the batch, without gradients, as float32 numpy arrays."""
         ...

@@ -26,6 +26,10 @@ class GraphRunner:
         """As PyTorch reads at once of a small encoder: beyond it the states of a pass leave the processor's cache."""
         return PASS_TOKENS
 
+    def pass_padding(self) -> int | None:
+        """None: a graph's passes are not weighed."""
+        return None
+
     def close(self) -> None:
         """Let go of the graph."""
         vars(self).clear()
