@@ -112,7 +112,7 @@ def _datasource(source: Source, skip: int) -> Any:
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
 
-    class Rows(Datasource):
+    class Rows(Datasource):  # type: ignore[misc]  # the extra's are Any to mypy
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
@@ -121,7 +121,7 @@ def _datasource(source: Source, skip: int) -> Any:
         ) -> list[Any]:
             return [ReadTask(lambda: _blocks(source, skip), BlockMetadata(None, None, None, None))]
 
-    return Rows()  # type: ignore[no-untyped-call]  # Ray's own
+    return Rows()
 
 
 def _blocks(source: Source, skip: int) -> Iterator[Any]:
