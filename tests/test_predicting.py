@@ -325,7 +325,7 @@ def _instant() -> Any:
         plugin=Origin(name="x"),
         backbone=Origin(name="x"),
     )
-    runner: Any = SimpleNamespace(pass_tokens=lambda *, writing: 4096)
+    runner: Any = SimpleNamespace(pass_tokens=lambda *, writing: 4096, pass_padding=lambda: None)
     found = Pipeline(card, runner, None)  # type: ignore[arg-type]
     found.objective = Nothing(labels=("a", "b"))
     return found
