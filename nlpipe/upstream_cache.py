@@ -24,7 +24,7 @@ def growing(model: Any) -> Any | None:
     """
     from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderCache
 
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    whole = _whole(model)
     if (
         prompted(model)
         or not hasattr(whole, "_supports_default_dynamic_cache")
@@ -44,7 +44,12 @@ def growing(model: Any) -> Any | None:
 def prompted(model: Any) -> bool:
     """Whether the model puts vectors or a prefix of its own in front (`adapter_prompts.Prompted`): it fills the cache
     itself, and takes none."""
-    return hasattr(model, "places") or getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
+    return hasattr(model, "places")
+
+
+def _whole(model: Any) -> Any:
+    """transformers' model in PEFT's wrapper, or in ours for prompts."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @functools.cache
@@ -156,7 +161,7 @@ def bytes_per_token(model: Any) -> int:
     heads = getattr(config, "num_attention_heads", None) or 1
     read = getattr(config, "num_key_value_heads", None) or heads
     layers = getattr(config, "num_hidden_layers", None) or 1
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's prompts name no dtype
+    whole = _whole(model)  # PEFT's prompts name no dtype
     return int(2 * layers * config.hidden_size * read / heads * whole.dtype.itemsize)
 
 
@@ -167,7 +172,7 @@ def counts_columns(model: Any) -> bool:
 
 def positions_given(model: Any) -> bool:
     """Whether padding between tokens does not move them: positions are given, or follow from the mask (BLOOM)."""
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    whole = _whole(model)
     return "position_ids" in inspect.signature(whole.forward).parameters or whole.config.model_type == "bloom"
 
 
@@ -175,7 +180,7 @@ def read_on(
     model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any, *, last: int | None
 ) -> Any:
     """The logits of `ids` [rows, tokens], or of the `last` of them, behind what the cache has; `mask` is over both."""
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    whole = _whole(model)
     takes = inspect.signature(whole.forward).parameters
     given: dict[str, Any] = {"position_ids": positions} if "position_ids" in takes else {}
     if last is not None and "logits_to_keep" in takes:

@@ -23,7 +23,7 @@ class GraphRunner:
     """A runner whose model is one graph: `objective.compute` as it was traced. It neither writes nor judges text."""
 
     def pass_tokens(self, *, writing: bool) -> int:
-        """As PyTorch reads at once of a small encoder: beyond it the states of a pass leave the processor's cache."""
+        """As many as PyTorch reads at once of a small encoder (`runners/torch.py`); not measured for a graph."""
         return PASS_TOKENS
 
     def pass_padding(self) -> int | None:

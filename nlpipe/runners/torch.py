@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from nlpipe.runners.base import Judge
 
 
-# Of a processor: how large the widest states of one pass may get. Up to here they stay in its cache and in memory that
-# the allocator keeps; beyond, each layer pays for new pages. Measured with all-MiniLM-L6-v2 on one core (AMD EPYC, 2
-# MiB of second-level cache): 82 to 85 % of the rate of plain matrix products up to 2,048 tokens, 75 % at 8,192.
+# Of a processor: how large the widest states of one pass may get. Beyond, each layer pays for new pages of memory.
+# One of three runs with all-MiniLM-L6-v2 on one core of a busy machine (AMD EPYC, 2 MiB of second-level cache) gave 82
+# to 85 % of the rate of plain matrix products up to 2,048 tokens and 75 % at 8,192.
 WIDEST = 12 * 2**20
 LEAST_TOKENS, MOST_TOKENS = 512, 4096
 # What a pass costs before its first token, in weights multiplied: about 10 ms of a core that does 40 thousand million a
-# second (all-MiniLM-L6-v2, 14 ms for 16 tokens and 39 ms for 128: 40 tokens of 10.7 million weights each).
+# second (all-MiniLM-L6-v2, 14 ms for 16 tokens and 39 ms for 128: 40 tokens of 10.7 million weights each). Tried on 56
+# mixed texts alone.
 PASS_PRODUCTS = 400_000_000
 # Prompts that are read before rows are gone on from: a step is dearer than reading, so more rows share it.
 WRITING_TOKENS = 8192
-# On a GPU passes are to fill it, and memory is the only bound.
+# On a GPU passes are to fill it, and memory is the only bound. A guess: it was not measured.
 GPU_TOKENS = 16384
 
 

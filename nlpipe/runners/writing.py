@@ -19,7 +19,7 @@ from nlpipe.upstream_cache import bytes_per_token, growing
 
 # Bytes that what a batch has read and written may take; more rows are written batch after batch.
 CACHE = 2**30
-# Rows at once: beyond it a step on a processor takes longer in proportion.
+# Rows at once. A guess, to be measured: beyond some number a step on a processor takes longer in proportion.
 ROWS = 64
 
 # Settings that transformers holds row by row for the whole batch.
