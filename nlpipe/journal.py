@@ -100,7 +100,9 @@ class Journal:
             what = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}; make it first"
             raise DataError(f"{name} cannot be written: {what}")
         note = _note(path)
-        state = _taken_up(note, path, dict(run), resume=resume) if note.exists() else State(dict(run))
+        # A note without its rows is of a run that was killed after its last row: the output is whole.
+        unfinished = note.exists() and _partial(path).exists()
+        state = _taken_up(note, path, dict(run), resume=resume) if unfinished else State(dict(run))
         made = cls(path, errors, kind, zipped, state)
         try:
             made._open()

@@ -404,3 +404,17 @@ def test_a_killed_process(tmp_path: Path) -> None:
         assert one.pop("score") == pytest.approx(other.pop("score"), abs=1e-6)  # passes of other rows round otherwise
         assert one.pop("scores") == pytest.approx(other.pop("scores"), abs=1e-6)
         assert one == other
+
+
+def test_a_run_killed_after_its_last_row_is_no_unfinished_one(tmp_path: Path) -> None:
+    """Its output stands under its name; only the note of how far it was is left."""
+    from nlpipe.journal import Journal
+
+    target = tmp_path / "out.jsonl"
+    first = Journal.open(target, None, {}, format=None, resume=False)
+    first.commit()
+    first.partial.replace(target)
+    first.close()
+    again = Journal.open(target, None, {}, format=None, resume=False)
+    again.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
