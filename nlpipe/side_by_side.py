@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from nlpipe.objectives.base import Objective, Row
     from nlpipe.plugins import Plugins
     from nlpipe.tokens import Tokenizers
+
+_NONE = object()
 
 
 class Adapters(Mapping[str, Pipeline]):
@@ -78,25 +80,24 @@ class Adapters(Mapping[str, Pipeline]):
 
     def _map(self, inputs: Iterable[Any], names: Iterable[str], options: Mapping[str, Any]) -> Iterator[Any]:
         pipes = {name: pipe.called(options) for name, pipe in self._pipes.items()} if options else self._pipes
-        pairs = _paired(inputs, names)
+        pairs, first = _paired(inputs, names), 0
         while chunk := list(islice(pairs, LOOK_AHEAD)):
             for _, name in chunk:
                 self[name]  # known, or an error before anything is computed
             found: list[Any] = [None] * len(chunk)
             for members in _together(pipes, chunk):
-                answers = _answers(pipes, [chunk[at] for at in members])
+                answers = _answers(pipes, {first + at: chunk[at] for at in members})
                 for at, result in zip(members, answers, strict=True):
                     found[at] = result
             yield from found
+            first += len(chunk)
 
 
 def _paired(inputs: Iterable[Any], names: Iterable[str]) -> Iterator[tuple[Any, str]]:
-    try:
-        yield from zip(inputs, names, strict=True)
-    except ValueError as error:
-        raise DataError(
-            "there are not as many inputs as names of adapters; give one name for all, or one each"
-        ) from error
+    for pair in zip_longest(inputs, names, fillvalue=_NONE):
+        if pair[0] is _NONE or pair[1] is _NONE:
+            raise DataError("there are not as many inputs as names of adapters; give one name for all, or one each")
+        yield pair
 
 
 def _together(pipes: Mapping[str, Pipeline], chunk: Sequence[tuple[Any, str]]) -> list[list[int]]:
@@ -108,13 +109,18 @@ def _together(pipes: Mapping[str, Pipeline], chunk: Sequence[tuple[Any, str]]) -
     return list(groups.values())
 
 
-def _answers(pipes: Mapping[str, Pipeline], rows: Sequence[tuple[Any, str]]) -> list[Any]:
-    """The Results of rows that can share passes."""
+def _answers(pipes: Mapping[str, Pipeline], numbered: Mapping[int, tuple[Any, str]]) -> list[Any]:
+    """The Results of rows that can share passes; each stands under its number among all inputs, which errors name."""
+    rows = list(numbered.values())
     names = {name for _, name in rows}
     if len(names) == 1:
-        return list(pipes[names.pop()].map([value for value, _ in rows]))
+        answers = list(pipes[names.pop()].map([value for value, _ in rows], errors="return"))
+        for number, found in zip(numbered, answers, strict=True):
+            if isinstance(found, DataError):
+                raise DataError(f"input {number}: {found}") from found
+        return answers
     asked = []
-    for number, (value, name) in enumerate(rows):
+    for number, (value, name) in numbered.items():
         pipe = pipes[name]
         try:
             given = pipe.given(value)

@@ -154,6 +154,22 @@ def test_threads_may_ask_at_once(pipes: nlpipe.Adapters) -> None:
         assert all(answers == expected[name] for answers in found[name])
 
 
+@pytest.mark.parametrize("names", [["moods", "sides", "moods", "sides"], ["scaled", "moods", "moods", "scaled"]])
+def test_a_bad_input_is_named_by_its_place_among_all(pipes: nlpipe.Adapters, names: list[str]) -> None:
+    """Whether it shares a pass with another adapter's rows or not."""
+    with pytest.raises(DataError, match="input 3: an input of classification is a text"):
+        pipes([*TEXTS[:3], 7], adapter=names)
+
+
+def test_what_the_source_of_inputs_raises_is_not_taken_for_another_fault(pipes: nlpipe.Adapters) -> None:
+    def source() -> Any:
+        yield TEXTS[0]
+        raise ValueError("the cursor is closed")
+
+    with pytest.raises(ValueError, match="the cursor is closed"):
+        list(pipes.map(source(), adapter=["moods", "sides"]))
+
+
 def test_what_is_wrong_is_said(folders: dict[str, Path], pipes: nlpipe.Adapters, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="did you mean 'moods'"):
         pipes("text", adapter="mood")
