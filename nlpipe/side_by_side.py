@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nlpipe.plugins import Plugins
     from nlpipe.tokens import Tokenizers
 
-_NONE = object()
+_NONE: Any = object()
 
 
 class Adapters(Mapping[str, Pipeline]):
