@@ -13,7 +13,7 @@ EXTRAS_test-all := test,quickstart,onnx,openvino,ctranslate2
 EXTRAS_check := dev
 
 # Tests never ask the network, and threads that share a core only slow each other down.
-TEST := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 --dist loadgroup
+TEST := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-all mutants check fix bench

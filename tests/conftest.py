@@ -67,6 +67,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Groups that are not kept together are twice the work, and nothing else would tell."""
+    if getattr(session.config.option, "loadgroup", False):  # xdist's, in the processes that it starts
+        lost = [item.nodeid for item in session.items if "@" not in item.nodeid.rpartition("]")[2]]
+        if lost:
+            raise pytest.UsageError(f"xdist does not know the group of {lost[0]} (nlpipe/testing/_plugin.py)")
+
+
 def _skips_fail() -> bool:
     """In CI nothing that the machine could test goes untested; without the real data it could not."""
     return os.environ.get("CI", "").lower() in {"1", "true"} and bool(os.environ.get("NLPIPE_TEST_DATA"))

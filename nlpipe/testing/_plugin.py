@@ -1,4 +1,7 @@
-"""The pytest plugin behind `pytest_plugins = ["nlpipe.testing"]`: two fixtures, two marks, and no network."""
+"""The pytest plugin behind `pytest_plugins = ["nlpipe.testing"]`: two fixtures, two marks, and no network.
+
+It also has xdist keep groups where pytest is too new for it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,19 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
     config.addinivalue_line("markers", "slow: more architectures and long runs")
     config.addinivalue_line("markers", "xdist_group(name): tests that share a training, kept in one process")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests the names by which xdist keeps a group in one process.
+
+    xdist 3.8 writes a group into `_nodeid`, which pytest 9.2 no longer reads: each process would then do all
+    trainings for itself, and nobody would be told (pytest-dev/pytest-xdist#1386).
+    """
+    for item in items:
+        grouped = vars(item).pop("_nodeid", None)
+        if grouped is not None and grouped != item.nodeid:
+            item._id = type(item.id).parse(grouped)
 
 
 @pytest.fixture(scope="session")
