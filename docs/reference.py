@@ -22,7 +22,7 @@ def reference() -> str:
     parts += [entry(hook, name) for name, hook in vars(hookspecs).items() if name.startswith("nlpipe_")]
     parts += ["### `nlpipe.Task`", *whole(task.Task)]
     parts += ["### Records, options, metrics and results"]
-    parts += [entry(kind) for kind in (task.Family, task.Record, task.TaskOptions, nlpipe.Metric)]
+    parts += [entry(kind) for kind in (task.Family, task.Record, task.TaskOptions, task.Note, nlpipe.Metric)]
     parts += [
         entry(kind) for kind in vars(results).values() if inspect.isclass(kind) and kind.__module__ == results.__name__
     ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nlpipe.results import Answer, Entities, Label, Ranked, Ranking, Result, Similarity, Span
     from nlpipe.running import RunReport, run
     from nlpipe.side_by_side import Adapters
-    from nlpipe.task import Family, Format, FormatRow, Record, Task, TaskOptions
+    from nlpipe.task import Family, Format, FormatRow, Note, Record, Task, TaskOptions
 
 __version__ = "0.1.0"
 
@@ -35,6 +35,7 @@ _LATE = {
     "FormatRow": "task",
     "Label": "results",
     "Metric": "metrics",
+    "Note": "task",
     "Objective": "objectives",
     "Pipeline": "pipelines",
     "Ranked": "results",
@@ -65,6 +66,7 @@ __all__ = [
     "Label",
     "Metric",
     "NlpipeError",
+    "Note",
     "Objective",
     "Pipeline",
     "PluginError",

@@ -149,7 +149,7 @@ def _scores(scores: Scores, split: str) -> Iterator[str]:
     for name, value in scores.scores.items():
         low, high = scores.intervals.get(name, (None, None))
         between = "–" if low is None else f"{low:.4f} to {high:.4f}"
-        others = [f"{scores.baselines[one][name]:.4f}" for one in trivial]
+        others = [f"{values[name]:.4f}" if name in values else "–" for values in scores.baselines.values()]
         cells = (name, f"{value:.4f}", between, *others, f"`{_cell(scores.signatures[name])}`")
         yield "| " + " | ".join(cells) + " |"
     yield ""

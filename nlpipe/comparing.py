@@ -97,7 +97,7 @@ def compare(
     test: Chosen = "auto",
     seed: int = 13,
 ) -> list[Comparison]:
-    """Each of `others` against `base`, by every metric that both have with one signature.
+    """Each of `others` against `base`, by every metric that both have with one signature, and that has a better side.
 
     The verdict goes by the adjusted p: of many others one seems to differ by chance. Raises DataError where the
     measurements are of different tasks or rows, or have no score in common.
@@ -136,7 +136,11 @@ def _compared(
         )
     shared = [name for name, signature in one.signatures.items() if two.signatures.get(name) == signature]
     known = [
-        name for name in shared if name in metrics and _owner(metrics[name].signature) == _owner(one.signatures[name])
+        name
+        for name in shared
+        if name in metrics
+        and metrics[name].direction != "neither"
+        and _owner(metrics[name].signature) == _owner(one.signatures[name])
     ]
     if not known:
         raise DataError(

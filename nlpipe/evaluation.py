@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ class Scores:
     """Every score of one set of answers.
 
     `intervals` has (low, high) of the 95 % percentile bootstrap (Efron and Tibshirani 1993) by score name,
-    empty where it was switched off; `baselines` the same scores of trivial answers, by the baseline's name.
+    empty where it was switched off; `baselines` the same scores of trivial answers, by the baseline's name, as far as
+    they can have them.
     `statistics` are what each metric counted in each row, [n, k], by score name.
     """
 
@@ -54,12 +56,14 @@ def evaluate(
 ) -> Scores:
     """The task's metrics of `results` against `examples`; baselines where there are training rows.
 
-    `metrics` names further ones (`chosen`). Raises DataError where there is nothing to score.
+    `metrics` names further ones (`chosen`). A trivial answer has only the scores that it can have: one without
+    probabilities has no calibration. Raises DataError where there is nothing to score.
     """
     if not examples:
         raise DataError("there are no rows to score")
-    named = chosen(task, metrics, examples)
-    measured = (*task.metrics, *(one if isinstance(one, Metric) else one.of(task) for one in named))
+    named = [one if isinstance(one, Metric) else one.of(task) for one in chosen(task, metrics, examples)]
+    always = (*task.metrics, *task.besides(results, examples))
+    measured = (*always, *(one for one in named if one.name not in {other.name for other in always}))
     statistics = {metric: metric.rows(results, examples) for metric in measured}
     answers = task.baselines(train, examples) if train else {}
     return Scores(
@@ -68,7 +72,7 @@ def evaluate(
         scores={metric.name: float(metric.value(rows)) for metric, rows in statistics.items()},
         intervals=intervals(statistics, bootstrap, seed) if bootstrap else {},
         signatures={metric.name: metric.signature_of(examples) for metric in measured},
-        baselines={name: _scores(measured, trivial, examples) for name, trivial in answers.items()},
+        baselines={name: _possible(measured, trivial, examples) for name, trivial in answers.items()},
         statistics={metric.name: rows for metric, rows in statistics.items()},
     )
 
@@ -118,6 +122,15 @@ def quick(task: Task[Any, Any, Any, Any], results: Sequence[Any], examples: Sequ
 
 def _scores(metrics: Sequence[Metric], results: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
     return {metric.name: metric.score(results, examples) for metric in metrics}
+
+
+def _possible(metrics: Sequence[Metric], results: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
+    """The scores of those metrics that such answers can be measured by."""
+    found = {}
+    for metric in metrics:
+        with suppress(DataError):
+            found[metric.name] = metric.score(results, examples)
+    return found
 
 
 def intervals(statistics: Mapping[Metric, Any], resamples: int, seed: int) -> dict[str, tuple[float, float]]:

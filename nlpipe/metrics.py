@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Statistics = NDArray[np.float64]
 
 
+Direction = Literal["maximize", "minimize", "neither"]
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One score.
@@ -26,14 +29,15 @@ class Metric:
     ranks, indicators); `value(rows)` gives the score of those rows, or of any resample of them. `signature`
     names the convention and its owner, such as `f1|macro|sklearn`: scores of unlike signatures are
     never compared. Where it depends on the examples (on how many right texts they have), `signed` gives it for a set
-    of them; what it ends in stays. `direction` says whether more is better. `perfect` is the best value there is.
+    of them; what it ends in stays. `direction` says whether more is better, or `neither`: of a number that only
+    describes, such as a threshold, and is not compared. `perfect` is the best value there is.
     """
 
     name: str
     signature: str
     rows: Callable[[Sequence[Any], Sequence[Any]], Statistics]
     value: Callable[[Statistics], float]
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Direction = "maximize"
     perfect: float = 1.0
     signed: Callable[[Sequence[Any]], str] | None = None
 

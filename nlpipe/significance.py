@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nlpipe.errors import UnsupportedError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -48,8 +50,14 @@ def randomisation_p(
 ) -> float:
     """How often a difference as large comes of swapping the two systems' answers to each row by the toss of a coin.
 
-    Approximate randomisation (Noreen 1989; Riezler and Maxwell 2005).
+    Approximate randomisation (Noreen 1989; Riezler and Maxwell 2005). Raises UnsupportedError where the two count in
+    unlike columns.
     """
+    if base.shape != other.shape:
+        raise UnsupportedError(
+            f"{metric.name}: rows of the two cannot be swapped, as one has labels (or longer texts) that the other "
+            "lacks; leave out --test randomisation"
+        )
     there = abs(metric.value(other) - metric.value(base))
     hit = 0
     for _ in range(rounds):

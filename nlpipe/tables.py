@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from nlpipe.plugins import PluginRecord
 
 # Scores that are not fractions and are printed as they are.
-_AS_THEY_ARE = frozenset({"mcc", "spearman", "pearson", "bleu", "chrf", "ter", "perplexity"})
+_AS_THEY_ARE = frozenset({"mcc", "spearman", "pearson", "bleu", "chrf", "chrf++", "ter", "perplexity", "brier"}) | {
+    *("bits_per_character", "bits_per_byte"),
+    *("best_exact_thresh", "best_f1_thresh"),
+}
 
 
 def scores(found: Scores, split: str) -> Table:
@@ -29,7 +32,7 @@ def scores(found: Scores, split: str) -> Table:
     for name, value in found.scores.items():
         low, high = found.intervals.get(name, (None, None))
         between = "–" if low is None or high is None else f"{_shown(name, low)} to {_shown(name, high)}"
-        trivial = [_shown(name, values[name]) for values in found.baselines.values()]
+        trivial = [_shown(name, values[name]) if name in values else "–" for values in found.baselines.values()]
         table.add_row(name, _shown(name, value), between, *trivial)
     return table
 

@@ -48,6 +48,22 @@ class TaskOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Note(str):
+    """A sentence about gold rows that knows its rows.
+
+    `at` has the place of each among the examples, from 0, and what is to be seen there in words.
+    """
+
+    __slots__ = ("at",)
+    at: Mapping[int, str]
+
+    def __new__(cls, sentence: str, at: Mapping[int, str]) -> Self:
+        """The sentence, and where it holds."""
+        made = super().__new__(cls, sentence)
+        made.at = dict(at)
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class FormatRow:
     """One row as a Format reads it.
@@ -174,6 +190,13 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
         """
         return None
 
+    def besides(self, results: Sequence[ResultT], examples: Sequence[ExampleT]) -> Sequence[Metric]:
+        """The further metrics that these rows and answers are always measured by; none by default.
+
+        Not while training, nor of the rows of the validation.
+        """
+        return ()
+
     def details(self, results: Sequence[ResultT], examples: Sequence[ExampleT]) -> Iterable[Detail]:
         """What there is to see of answers beside their scores, for a report; nothing by default."""
         return ()
@@ -215,7 +238,8 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     def notes(cls, examples: Sequence[ExampleT], options: OptionsT) -> tuple[str, ...]:
         """What a user should know of a set of gold rows that are not refused, such as repairs and their number.
 
-        Each is a sentence of its own; the core puts it behind the source's name and logs it once per set.
+        Each is a sentence of its own; the core puts it behind the source's name and logs it once per set. A `Note` says
+        of which rows, and `nlpipe data check` names these.
         """
         return ()
 

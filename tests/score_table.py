@@ -160,11 +160,55 @@ def entities() -> Iterator[Line]:
     # conlleval reads PER 0-2, LOC 3; PER 0, LOC 1; ORG 1-4 · and PER 0-2, LOC 3; PER 0-2; ORG 1, ORG 2-4; PER 0.
     found = score("f1", results, rows, "ner")
     yield Line("f1", case, found, 2 * 2 / (5 + 6), "by hand (conlleval): 2 right, 5 there, 6 said")
-    found = score("borders_f1", results, rows, "ner")
-    yield Line("borders_f1", case, found, 2 * 2 / (5 + 6), "by hand: the same borders")
-    wrong_type = [(["B-PER", "I-PER", "O"], ["B-LOC", "I-LOC", "O"])]
-    found = score("borders_f1", *read_tags(wrong_type), "ner")
-    yield Line("borders_f1", "right borders, wrong type", found, 1.0, "by hand: 1 of 1")
+    yield from _borders()
+    yield from _surface_forms()
+    yield from _iob1()
+
+
+def _borders() -> Iterator[Line]:
+    pairs = [
+        (["B-PER", "I-PER", "O"], ["B-LOC", "I-LOC", "O"]),
+        (["B-ORG", "I-ORG", "O", "B-PER"], ["B-ORG", "B-ORG", "B-ORG", "B-PER"]),
+    ]
+    hand = {"f1": 2 * 2 / (3 + 5), "precision": 2 / 5, "recall": 2 / 3}
+    for name, value in hand.items():
+        found = score(f"borders_{name}", *read_tags(pairs), "ner")
+        yield Line(
+            f"borders_{name}", "a wrong type, and one cut in two", found, value, "by hand: 2 right, 3 there, 5 said"
+        )
+
+
+def _surface_forms() -> Iterator[Line]:
+    """Rome twice, once as a group, and Ada; said are Rome at its place, Bob twice, and Ada where she is not."""
+    task = TASKS["ner"]()
+    rows = [
+        (("Rome", "Rome", "met", "Ada"), ("B-LOC", "B-GROUP", "O", "B-PER"), ["B-LOC", "O", "O", "O"]),
+        (("Bob", "Rome", "Ada"), ("O", "B-LOC", "O"), ["B-PER", "O", "B-PER"]),
+        (("Bob",), ("O",), ["B-PER"]),
+    ]
+    examples = [task.Example(tokens=tokens, tags=tags) for tokens, tags, _ in rows]
+    results = [
+        Entities.from_dict(task.told({"tags": said}, row)) for (*_, said), row in zip(rows, examples, strict=True)
+    ]
+    hand = {"f1": 2 * 1 / (3 + 3), "precision": 1 / 3, "recall": 1 / 3}
+    why = "by hand (WNUT 2017): Rome; of Rome, Rome (group), Ada; said Rome, Bob, Ada"
+    for name, value in hand.items():
+        found = score(f"surface_{name}", results, examples, "ner")
+        yield Line(f"surface_{name}", "a form twice, one found elsewhere", found, value, why)
+
+
+def _iob1() -> Iterator[Line]:
+    """As seqeval has IOB1: B only behind an entity of its type."""
+    from seqeval import metrics as seq
+    from seqeval.scheme import IOB1
+
+    gold = [["I-PER", "B-PER", "I-LOC", "O", "I-PER"], ["B-PER", "O", "I-LOC"]]
+    said = [["I-PER", "B-PER", "I-LOC", "O", "B-PER"], ["I-PER", "O", "I-LOC"]]
+    results, rows = read_tags(list(zip(gold, said, strict=True)))
+    for name, theirs in (("f1", seq.f1_score), ("precision", seq.precision_score), ("recall", seq.recall_score)):
+        found = score(f"strict_{name}", results, rows, "ner", scheme="iob1")
+        value = theirs(gold, said, mode="strict", scheme=IOB1)
+        yield Line(f"strict_{name}", "IOB1, a B that nothing is before", found, value, "seqeval, strict")
 
 
 def asked(*right: str) -> Any:
@@ -204,7 +248,9 @@ def thresholds() -> Iterator[Line]:
     results = [Answer(text, None, None, None, chance) for text, chance in said]
     hand = {
         "best_exact": (3 / 4, "2 right without, +1, −1, +0, +0 of 4"),
+        "best_exact_thresh": (0.1, "best behind the first"),
         "best_f1": (3 / 4, "2 right without, +1, −1, +½, +0 of 4"),
+        "best_f1_thresh": (0.1, "best behind the first"),
         "has_answer_exact_match": (1 / 2, "1 of 2"),
         "has_answer_f1": (3 / 4, "(1 + ½) of 2"),
         "no_answer_exact_match": (1 / 2, "1 of 2"),
@@ -282,6 +328,8 @@ def written() -> Iterator[Line]:
     )
     found = score("distinct-2", results, rows, "generation")
     yield Line("distinct-2", "two texts", found, 3 / 3, "by hand: it-is, no-no, no-way")
+    found = score("distinct-3", [Text("no no no no way"), Text("no no no")], rows, "generation")
+    yield Line("distinct-3", "two texts", found, 2 / 4, "by hand: no-no-no thrice, no-no-way")
 
 
 def similarities() -> Iterator[Line]:

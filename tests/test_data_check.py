@@ -111,6 +111,19 @@ def test_spans_that_end_within_a_word_are_all_found() -> None:
     assert "Berlin" in bad.examples[0] or "London" in bad.examples[0] or "Madrid" in bad.examples[0]
 
 
+def test_ill_formed_tags_and_overlapping_spans_are_told_by_their_rows() -> None:
+    good = [{"tokens": text.split(), "tags": ["B-x", "I-x", *["O"] * 6]} for text, _ in clean(20, 1)]
+    good[3]["tags"] = ["O", "I-x", *["O"] * 6]
+    good[8]["tags"] = ["B-x", "I-y", "I-x", *["O"] * 5]
+    note = found("ner", train=good)["train", "gold"]
+    assert (note.level, note.count, note.rows) == ("warning", 2, (4, 9))
+    assert note.examples[0] == f"row 4: I-x at {good[3]['tokens'][1]!r}"
+    assert note.examples[1] == f"row 9: I-y at {good[8]['tokens'][1]!r}, I-x at {good[8]['tokens'][2]!r}"
+    spans = [{"start": 0, "end": 3, "label": "x"}, {"start": 0, "end": 7, "label": "y"}]
+    rows = [{"text": "Ada", "spans": spans[:1]}, {"text": "Ada and", "spans": spans}]
+    assert found("ner", train=rows)["train", "gold"].examples == ("row 2: 'Ada' (x)",)
+
+
 def test_a_span_whose_text_stands_elsewhere_is_told_where() -> None:
     rows = [
         {"text": "Ada met Ada", "spans": [{"start": 9, "end": 12, "label": "person", "text": "Ada"}]},

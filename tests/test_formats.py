@@ -257,7 +257,7 @@ def test_answers_in_squads_form_are_scored_by_id(file: Callable[..., str], caplo
     scores = squad_scores(file, {"c": "came", "b": "the Norse", "a": "the Normans"})
     assert scores["exact_match"] == pytest.approx(1 / 3)
     assert scores["f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
-    assert squad_scores(file, {"c": "", "b": "raiders", "a": "Normans"}) == {"exact_match": 1.0, "f1": 1.0}
+    assert set(squad_scores(file, {"c": "", "b": "raiders", "a": "Normans"}).values()) == {1.0}
     squad_scores(file, {"c": "", "b": "raiders", "a": "Normans", "d": "x"})
     assert "1 answers are to no row" in caplog.text
 
@@ -387,7 +387,8 @@ def test_answers_are_scored_from_the_command_line(nlpipe: Command, file: Callabl
     own = ("--data-format", "squad", "--predictions-format", "squad")
     ended = nlpipe(*given, *own, "--json", "--bootstrap", "0")
     found = json.loads(ended.out)
-    assert found["scores"] == {"f1": pytest.approx(8 / 9), "exact_match": pytest.approx(2 / 3)}
+    assert found["scores"]["f1"] == pytest.approx(8 / 9)
+    assert found["scores"]["exact_match"] == pytest.approx(2 / 3)
     assert found["signatures"]["f1"].startswith("f1|")
     assert "exact_match" in nlpipe(*given, *own).out
     assert json.loads(nlpipe(*given, "--json", "--bootstrap", "0").out)["scores"] == found["scores"]  # told by content

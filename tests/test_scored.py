@@ -225,10 +225,15 @@ def test_entities_under_the_names_of_others(name: str, spans: Any, folder: Folde
 def test_squads_files_are_told_by_what_is_in_them(folder: Folder) -> None:
     said = {"c": "came", "b": "the Norse", "a": "the Normans"}
     expected = {"exact_match": pytest.approx(1 / 3), "f1": pytest.approx(5 / 9)}
+    expected |= {"has_answer_exact_match": 0.5, "has_answer_f1": pytest.approx(5 / 6)}
+    expected |= {"no_answer_exact_match": 0.0, "no_answer_f1": 0.0}
     for name in ("said.json", "said", "said.json.gz"):
         assert folder.scores("qa", said, ("dev-v2.0.json", SQUAD), name) == expected
     rows = [{"id": key, "prediction_text": text, "no_answer_probability": 0.0} for key, text in said.items()]
-    assert folder.scores("qa", rows, ("dev", SQUAD)) == expected
+    # Of equal chances the rows' order decides: best before the last, where something is said that should not be.
+    best = {"best_exact": pytest.approx(2 / 3), "best_f1": pytest.approx(8 / 9)}
+    best |= {"best_exact_thresh": 0.0, "best_f1_thresh": 0.0}
+    assert folder.scores("qa", rows, ("dev", SQUAD)) == expected | best
 
 
 # Rankings
@@ -305,11 +310,12 @@ def test_chances_of_no_answer_come_in_a_file_of_their_own(order: tuple[str, str]
     files = [folder("said.json", said), folder("na.json", {"a": -7.5, "b": 0.2, "c": 3})]
     given = [str(folder.path / name) for name in order]
     assert sorted(given) == sorted(files)
-    scores = evaluate_predictions(
-        "qa", given, {"path": folder("dev.json", SQUAD)}, metrics=["best_exact", "best_f1"], bootstrap=20
-    ).scores
+    scores = evaluate_predictions("qa", given, {"path": folder("dev.json", SQUAD)}, bootstrap=20).scores
     assert scores["exact_match"] == pytest.approx(1 / 3)
-    assert scores["best_exact"] == pytest.approx(2 / 3)
-    assert scores["best_f1"] == pytest.approx((1 + 1 + 2 / 3) / 3)
+    assert scores["has_answer_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert scores["no_answer_f1"] == 0.0
+    assert (scores["best_exact"], scores["best_exact_thresh"]) == (pytest.approx(2 / 3), -7.5)
+    assert (scores["best_f1"], scores["best_f1_thresh"]) == (pytest.approx((1 + 1 + 2 / 3) / 3), 0.2)
+    assert "best_f1" not in folder.scores("qa", said, ("dev.json", SQUAD), "said.json")
     with pytest.raises(DataError, match="a second --predictions"):
         folder.scores("qa", said, ("dev.json", SQUAD), "said.json", metrics=["best_f1"])

@@ -15,6 +15,7 @@ from nlpipe.checking.findings import SHOWN, Finding, Level, rows
 from nlpipe.checking.summary import summary
 from nlpipe.checking.views import View, views
 from nlpipe.errors import DataError
+from nlpipe.task import Note
 
 if TYPE_CHECKING:
     from nlpipe.data import DatasetHook, Split
@@ -157,7 +158,9 @@ def _golds(task: AnyTask, options: Any, splits: Mapping[str, Split], labels: Seq
                 bad[number] = str(error)
         yield from _unfit(name, bad, "whose gold cannot be learnt or scored")
         for note in task.notes(split.examples, options):
-            yield Finding("warning", "gold", name, 0, note)
+            at = {split.rows[place]: what for place, what in note.at.items()} if isinstance(note, Note) else {}
+            shown = tuple(f"row {number}: {what}" for number, what in list(at.items())[:SHOWN])
+            yield Finding("warning", "gold", name, len(at), note, "", shown, tuple(at))
 
 
 def _free(task: AnyTask) -> bool:

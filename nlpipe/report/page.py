@@ -74,7 +74,7 @@ def _scores(report: Report) -> str:
     rows = []
     for name, value in scores.scores.items():
         low, high = scores.intervals.get(name, (None, None))
-        trivial = [f"{values[name]:.4f}" for values in scores.baselines.values()]
+        trivial = [f"{values[name]:.4f}" if name in values else "–" for values in scores.baselines.values()]
         rows.append((name, f"{value:.4f}", between(low, high), *trivial, scores.signatures.get(name, "")))
     note = f"On {scores.n:,} rows of {escape(report.split)}."
     if scores.intervals:

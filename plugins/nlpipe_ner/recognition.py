@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -15,15 +15,15 @@ from nlpipe.metrics import Metric
 from nlpipe.objectives import Objective, TokenLabel
 from nlpipe.objectives.base import Answer, Query, Words, WordScores
 from nlpipe.results import Entities, Span
-from nlpipe.task import Family, Format, Task, TaskOptions
+from nlpipe.task import Family, Format, Note, Task, TaskOptions
 from nlpipe_ner.columns import CONLL
 from nlpipe_ner.decoding import Automaton
 from nlpipe_ner.details import details
-from nlpipe_ner.examples import Marked, PlainText, TaggedText, problems, tagged
+from nlpipe_ner.examples import Entity, Marked, PlainText, TaggedText, problems, tagged
 from nlpipe_ner.schemes import OUTSIDE, Chunk, Scheme, detect, faults, parse, read, write
-from nlpipe_ner.scores import F1, FURTHER, PRECISION, RECALL, of_type
+from nlpipe_ner.scores import F1, FURTHER, PRECISION, RECALL, STRICT, STRICT_IOB1, of_type
 
-_SCHEMES: dict[str, Scheme] = {"bio": "iob2", "iob2": "iob2", "iob1": "iob1", "iobes": "iobes", "bilou": "iobes"}
+SCHEMES: dict[str, Scheme] = {"bio": "iob2", "iob2": "iob2", "iob1": "iob1", "iobes": "iobes", "bilou": "iobes"}
 
 
 class EntityOptions(TaskOptions):
@@ -31,7 +31,8 @@ class EntityOptions(TaskOptions):
 
     scheme: Literal["auto", "bio", "iob1", "iob2", "iobes", "bilou"] = Field(
         "auto",
-        description="how the rows' tags are meant; all are read alike, this decides which are reported as ill-formed",
+        description="how the rows' tags are meant; all are read alike, this decides which are reported as ill-formed, "
+        "and with iob1 what `strict_f1` takes for well-formed (else IOB2, or IOBES where tags have its letters)",
     )
     misaligned: Literal["error", "widen"] = Field(
         "error",
@@ -55,6 +56,12 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
     further: ClassVar[tuple[Metric, ...]] = FURTHER
     formats: ClassVar[Mapping[str, Format]] = {"conll": CONLL}
     said_as: ClassVar[Mapping[str, Sequence[str]]] = {"spans": ("entities",), "tags": ("ner_tags", "labels")}
+
+    def __init__(self, labels: Sequence[str] = (), options: EntityOptions | None = None) -> None:
+        super().__init__(labels, options)
+        if self.options.scheme == "iob1":
+            own = dict(zip(STRICT, STRICT_IOB1, strict=True))
+            self.further = tuple(own.get(one, one) for one in FURTHER)  # type: ignore[misc]  # a class variable for others
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
@@ -148,8 +155,7 @@ class EntityRecognition(Task[PlainText, TaggedText, Entities, EntityOptions]):
     @classmethod
     def notes(cls, examples: Sequence[TaggedText], options: EntityOptions) -> tuple[str, ...]:
         """Ill-formed tags that were repaired, gold spans that overlap others, and those that were widened."""
-        found = [_repairs(examples, options), _overlaps(examples), _widened(examples)]
-        return tuple(note for note in found if note)
+        return (*_repairs(examples, options), *_overlaps(examples), *_widened(examples))
 
     @classmethod
     def hub_task(cls, family: Family) -> str:
@@ -232,41 +238,51 @@ def _looked_up(example: TaggedText, usual: Mapping[str, str]) -> Entities:
     return Entities(tuple(Span(start, end, kind, None, text[start:end]) for start, end, kind in cuts))
 
 
-def _repairs(examples: Sequence[TaggedText], options: EntityOptions) -> str:
-    tagged = [example for example in examples if example.tags is not None]
-    rows = [example.tags or () for example in tagged]
-    scheme = detect(rows) if options.scheme == "auto" else _SCHEMES[options.scheme]
-    wrong = [(example, at) for example, tags in zip(tagged, rows, strict=True) if (at := faults(tags, scheme))]
-    if not wrong:
-        return ""
-    (first, at), count = wrong[0], sum(len(found) for _, found in wrong)
-    word, tag = (first.tokens or ())[at[0]], (first.tags or ())[at[0]]
-    return (
-        f"{count} tags in {len(wrong)} rows are ill-formed {scheme.upper()} and were repaired as conlleval reads them; "
-        f"the first is {tag} at {word!r}"
-    )
+def _repairs(examples: Sequence[TaggedText], options: EntityOptions) -> Iterator[Note]:
+    tagged = {at: example.tags for at, example in enumerate(examples) if example.tags is not None}
+    scheme = detect(list(tagged.values())) if options.scheme == "auto" else SCHEMES[options.scheme]
+    wrong = {at: places for at, tags in tagged.items() if (places := faults(tags, scheme))}
+    if wrong:
+        said = {at: ", ".join(_tag(examples[at], place) for place in places) for at, places in wrong.items()}
+        at, (place, *_) = next(iter(wrong.items()))
+        yield Note(
+            f"{sum(map(len, wrong.values()))} tags in {len(wrong)} rows are ill-formed {scheme.upper()} and were "
+            f"repaired as conlleval reads them; the first is {_tag(examples[at], place)}",
+            said,
+        )
 
 
-def _overlaps(examples: Sequence[TaggedText]) -> str:
-    dropped = [(example, left) for example in examples if (left := example.chunks[1])]
-    if not dropped:
-        return ""
-    example, ((start, end, label), *_) = dropped[0]
-    return (
-        f"{sum(len(left) for _, left in dropped)} gold spans in {len(dropped)} rows overlap others; the longest "
-        f"are learnt, all are scored. The first that is not learnt: {example.whole[start:end]!r} ({label})"
-    )
+def _tag(example: TaggedText, place: int) -> str:
+    return f"{(example.tags or ())[place]} at {(example.tokens or ())[place]!r}"
 
 
-def _widened(examples: Sequence[TaggedText]) -> str:
-    wide = [(example, placed.given) for example in examples for placed in example.placed if placed.inside]
-    if not wide:
-        return ""
-    example, (start, end, label) = wide[0]
-    return (
-        f"{len(wide)} gold spans end within a word; whole words are learnt, and the spans are scored as they are. The "
-        f"first: {example.whole[start:end]!r} ({label})"
-    )
+def _overlaps(examples: Sequence[TaggedText]) -> Iterator[Note]:
+    dropped = {at: left for at, example in enumerate(examples) if (left := example.chunks[1])}
+    if dropped:
+        said = {at: ", ".join(_cut(examples[at], one) for one in left) for at, left in dropped.items()}
+        at, (first, *_) = next(iter(dropped.items()))
+        yield Note(
+            f"{sum(map(len, dropped.values()))} gold spans in {len(dropped)} rows overlap others; the longest "
+            f"are learnt, all are scored. The first that is not learnt: {_cut(examples[at], first)}",
+            said,
+        )
+
+
+def _widened(examples: Sequence[TaggedText]) -> Iterator[Note]:
+    inside = ([placed.given for placed in example.placed if placed.inside] for example in examples)
+    if wide := {at: found for at, found in enumerate(inside) if found}:
+        said = {at: ", ".join(_cut(examples[at], one) for one in found) for at, found in wide.items()}
+        at, (first, *_) = next(iter(wide.items()))
+        yield Note(
+            f"{sum(map(len, wide.values()))} gold spans end within a word; whole words are learnt, and the spans are "
+            f"scored as they are. The first: {_cut(examples[at], first)}",
+            said,
+        )
+
+
+def _cut(example: TaggedText, entity: Entity) -> str:
+    start, end, label = entity
+    return f"{example.whole[start:end]!r} ({label})"
 
 
 def _tags(result: Entities, example: TaggedText) -> list[str]:

@@ -63,13 +63,16 @@ def prefixes(tags: Sequence[str], chunk: Chunk) -> str:
     return "".join((parse(tag) or (OUTSIDE, ""))[0] for tag in tags[chunk.first : chunk.last])
 
 
-def strict(prefix: str, scheme: Scheme) -> bool:
-    """Whether the tags of a chunk, by their `prefixes`, are well-formed IOB2 or IOBES.
+def strict(prefix: str, scheme: Scheme, *, behind: bool) -> bool:
+    """Whether the tags of a chunk, by their `prefixes`, are well-formed in a scheme; `behind`: right behind another
+    of its type.
 
     seqeval's strict mode keeps these alone; conlleval, and seqeval by default, read the others as best they can.
     """
     if scheme == "iobes":
         return prefix in {"", "S"} or (prefix[0] + prefix[-1] == "BE" and set(prefix[1:-1]) <= {"I"})
+    if scheme == "iob1":
+        return set(prefix[1:]) <= {"I"} and (prefix[:1] in {"", "I"} or (prefix[0] == "B" and behind))
     return prefix[:1] in {"", "B"}
 
 

@@ -46,11 +46,27 @@ def scheme_of(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Sc
     return "iobes" if any(set(mark) & {"E", "S"} for mark in marks) else "iob2"
 
 
-def _strict(results: Sequence[Entities], examples: Sequence[TaggedText]) -> tuple[list[set[Any]], list[set[Any]]]:
-    scheme = scheme_of(results, examples)
-    rows: tuple[Any, Any] = [e.marked for e in examples], [_said(r) for r in results]
-    right, said = ([{entity for entity, mark in row if strict(mark, scheme)} for row in side] for side in rows)
-    return right, said
+def _strict(scheme: Scheme | None) -> Sets:
+    def sets(results: Sequence[Entities], examples: Sequence[TaggedText]) -> tuple[list[set[Any]], list[set[Any]]]:
+        known = scheme or scheme_of(results, examples)
+        pairs = list(zip(results, examples, strict=True))
+        return (
+            [_well_formed(example.marked, example.whole, known) for _, example in pairs],
+            [_well_formed(_said(result), example.whole, known) for result, example in pairs],
+        )
+
+    return sets
+
+
+def _well_formed(marked: Sequence[tuple[Any, str]], text: str, scheme: Scheme) -> set[Any]:
+    """The entities whose tags are as the scheme has them; `marked` in the order of the text."""
+    kept, before = set(), None
+    for entity, mark in marked:
+        behind = before is not None and before[2] == entity[2] and not text[before[1] : entity[0]].strip()
+        if strict(mark, scheme, behind=behind):
+            kept.add(entity)
+        before = entity
+    return kept
 
 
 def _counts(sets: Sets, kind: str | None = None) -> Callable[..., Counts]:
@@ -115,8 +131,36 @@ def _by_type(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Cou
     return np.stack(columns, axis=2).reshape(len(right), -1) if columns else np.zeros((len(right), 3))
 
 
+def _forms(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Counts:
+    """[n, 3 most]: each row's entities as numbers: right, answered, both; -1 behind the last.
+
+    The same text and type have the same number.
+    """
+    numbers: dict[tuple[str, str], int] = {}
+    found = []
+    for example, right, said in zip(examples, *_all(results, examples), strict=True):
+        of = {e: numbers.setdefault((example.whole[e[0] : e[1]], e[2]), len(numbers)) for e in sorted(right | said)}
+        found.append([[of[entity] for entity in side] for side in (right, said, right & said)])
+    most = max((len(side) for row in found for side in row), default=0) or 1
+    return np.array([[*side, *[-1] * (most - len(side))] for row in found for side in row], float).reshape(-1, 3 * most)
+
+
+def _surface(score: str) -> Metric:
+    def value(rows: Counts) -> float:
+        right, said, hits = (len(np.unique(side[side >= 0])) for side in np.split(rows, 3, axis=1))
+        return _VALUES[score](np.array([[hits, said - hits, right - hits]]))
+
+    return Metric(f"surface_{score}", f"{score}|entity|surface-forms|tags:conlleval|wnut17|nlpipe:1", _forms, value)
+
+
 F1, PRECISION, RECALL = (_metric(score, "exact|tags:conlleval", _all) for score in _VALUES)
-STRICT = tuple(_metric(score, "strict|IOB2,IOBES", _strict, "strict_") for score in _VALUES)
+STRICT = tuple(_metric(score, "strict|IOB2,IOBES", _strict(None), "strict_") for score in _VALUES)
+STRICT_IOB1 = tuple(_metric(score, "strict|IOB1", _strict("iob1"), "strict_") for score in _VALUES)
 BORDERS = tuple(_metric(score, "borders|tags:conlleval", _borders, "borders_") for score in _VALUES)
 MACRO_F1 = Metric("macro_f1", "f1|entity|exact|tags:conlleval|macro|nlpipe:2", _by_type, macro)
-FURTHER = (*STRICT, *BORDERS, MACRO_F1)
+SURFACE = tuple(map(_surface, _VALUES))
+"""Of different texts with their types, each once however often it occurs: the second score of WNUT 2017.
+
+(Derczynski et al. 2017.) As its script has it, a form is found where one of its occurrences is.
+"""
+FURTHER = (*STRICT, *BORDERS, *SURFACE, MACRO_F1)

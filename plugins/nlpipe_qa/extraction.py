@@ -22,7 +22,9 @@ from nlpipe.task import Family, Format, Task, TaskOptions
 from nlpipe_qa.details import details
 from nlpipe_qa.examples import Answered, Answers, Asked
 from nlpipe_qa.scores import (
+    AT_BEST,
     BY_CHARACTERS,
+    BY_KIND,
     EXACT_MATCH,
     F1,
     FURTHER,
@@ -32,6 +34,7 @@ from nlpipe_qa.scores import (
     characters,
     normalised,
     overlap,
+    says_chances,
     share_of_none,
 )
 from nlpipe_qa.squad import CHANCES, SQUAD
@@ -157,6 +160,13 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     def stratum(cls, example: Answered) -> str:
         """A share split off keeps the proportion of questions without an answer."""
         return "answered" if example.spans else "none"
+
+    def besides(self, results: Sequence[Answer], examples: Sequence[Answered]) -> Sequence[Metric]:
+        """Of rows that may have no answer, what the script of SQuAD 2.0 prints too; best thresholds where it can."""
+        official = self.options.script == "squad-2.0" and self.options.words == "spaces"
+        if not official or all(example.answers.text for example in examples):
+            return ()
+        return (*BY_KIND, *AT_BEST) if says_chances(results) else BY_KIND
 
     def details(self, results: Sequence[Answer], examples: Sequence[Answered]) -> Iterable[Detail]:
         """Scores by kinds of questions, and the worst answers in their contexts."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nlpipe.errors import DataError
-from nlpipe.metrics import Metric
+from nlpipe.metrics import Direction, Metric
 from nlpipe.objectives.passages import unspaced
 
 if TYPE_CHECKING:
@@ -172,18 +172,32 @@ def _chances(compare: Compare, normal: Normal) -> Callable[..., Shares]:
     return rows
 
 
-def best_threshold(rows: Shares) -> float:
-    """The mean at the threshold of "no answer" that makes it greatest: find_best_thresh of SQuAD's script.
+def _steps(rows: Shares) -> tuple[Shares, Shares]:
+    """find_best_thresh of SQuAD's script: the thresholds that it tries, and the sum of the rows' values at each.
 
-    Answers are given one after the other, the surest first; before the first, all questions without an answer are
-    right. Equal chances are taken in the order of the rows, as there.
+    Answers are given one after the other, the surest first; before the first (at 0), all questions without an answer
+    are right. Equal chances are taken in the order of the rows, where the script has that of the file of chances.
     """
-    if not len(rows):
-        return float("nan")
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     gains = np.where(rows[:, 1] > 0, rows[:, 2], -rows[:, 3])
-    without = float((rows[:, 1] == 0).sum())
-    return (without + max(0.0, float(np.cumsum(gains).max()))) / len(rows)
+    # One running sum from the start on, as there: where two thresholds are as good, the last digit decides.
+    return np.append(0.0, rows[:, 0]), np.cumsum(np.append((rows[:, 1] == 0).sum(), gains))
+
+
+def at_best(rows: Shares) -> float:
+    """The mean at the threshold of "no answer" that makes it greatest; nan for no rows."""
+    return float(_steps(rows)[1].max() / len(rows)) if len(rows) else float("nan")
+
+
+def best_threshold(rows: Shares) -> float:
+    """The smallest such threshold, on the scale of the chances: up to it answers are given. nan for no rows."""
+    tried, sums = _steps(rows)
+    return float(tried[int(np.argmax(sums))]) if len(rows) else float("nan")
+
+
+def says_chances(results: Sequence[Answer]) -> bool:
+    """Whether every answer says how likely "no answer" is."""
+    return all(result.no_answer_score is not None or best_span(result).score is not None for result in results)
 
 
 EXACT_MATCH = Metric("exact_match", "exact_match|squad-2.0|nlpipe:1", _rows(exact, normalised), mean)
@@ -201,18 +215,24 @@ OLD = (
 )
 """The same as the script of SQuAD 1.1 has them."""
 
-FURTHER = (
-    *(
-        Metric(
-            f"{prefix}_{name}",
-            f"{name}|{rule}|squad-2.0|nlpipe:1",
-            _kept(compare, normalised, answered=there),
-            kept_mean,
-        )
-        for prefix, rule, there in (("has_answer", "has-answer", True), ("no_answer", "no-answer", False))
-        for name, compare in (("exact_match", exact), ("f1", overlap))
-    ),
-    Metric("best_exact", "exact_match|best-threshold|squad-2.0|nlpipe:1", _chances(exact, normalised), best_threshold),
-    Metric("best_f1", "f1|words|best-threshold|squad-2.0|nlpipe:1", _chances(overlap, normalised), best_threshold),
+_BEST: tuple[tuple[str, str, Callable[[Shares], float], Direction], ...] = (
+    ("", "best-threshold", at_best, "maximize"),
+    ("_thresh", "threshold-of-the-best", best_threshold, "neither"),
 )
-"""By whether there is an answer, and at the threshold that suits best, as the script of SQuAD 2.0 prints them."""
+
+BY_KIND = tuple(
+    Metric(f"{kind}_{name}", f"{name}|{rule}|squad-2.0|nlpipe:1", _kept(compare, normalised, answered=there), kept_mean)
+    for kind, rule, there in (("has_answer", "has-answer", True), ("no_answer", "no-answer", False))
+    for name, compare in (("exact_match", exact), ("f1", overlap))
+)
+"""Of the questions with an answer, and of those without one."""
+
+AT_BEST = tuple(
+    Metric(f"{name}{ending}", f"{of}|{rule}|squad-2.0|nlpipe:1", _chances(compare, normalised), value, way)
+    for name, of, compare in (("best_exact", "exact_match", exact), ("best_f1", "f1|words", overlap))
+    for ending, rule, value, way in _BEST
+)
+"""At the threshold of "no answer" that suits best, and where that is."""
+
+FURTHER = (*BY_KIND, *AT_BEST)
+"""What the script of SQuAD 2.0 prints beside the scores of all questions."""
