@@ -53,9 +53,9 @@ def headed(kind: str, names: list[str], folder: Path) -> Path:
     import torch
     import transformers
 
-    from nlpipe import backbone
+    from nlpipe import locating
 
-    base = backbone.locate(ENCODER).folder
+    base = locating.locate(ENCODER).folder
     torch.manual_seed(0)
     model = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
         base, num_labels=len(names), id2label=dict(enumerate(names)), dtype=torch.float32
@@ -84,10 +84,10 @@ def vector_ways(texts: list[str]) -> dict[str, Way]:
     from sentence_transformers import SentenceTransformer
 
     import nlpipe
-    from nlpipe import backbone
+    from nlpipe import locating
 
     ours = nlpipe.pipeline("similarity", model=ENCODER)
-    other = SentenceTransformer(str(backbone.locate(ENCODER).folder), device="cpu")
+    other = SentenceTransformer(str(locating.locate(ENCODER).folder), device="cpu")
     return {
         "nlpipe": lambda: ours.embed(texts),
         "encode": lambda: other.encode(texts, show_progress_bar=False),

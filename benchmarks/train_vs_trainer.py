@@ -119,7 +119,7 @@ def contend(given: argparse.Namespace) -> None:
     """One contender on one data set, in this process; its figures as a line of JSON."""
     import torch
 
-    from nlpipe import backbone
+    from nlpipe import locating
 
     (data,) = given.data
     torch.set_num_threads(given.threads)
@@ -130,7 +130,7 @@ def contend(given: argparse.Namespace) -> None:
         else:
             train, scored = rows(data, given.rows)
             way = given.contender.removeprefix("trainer-")
-            done = trainers.run(way, given, train, scored, backbone.locate(BACKBONE).folder, Path(folder))
+            done = trainers.run(way, given, train, scored, locating.locate(BACKBONE).folder, Path(folder))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rate = (before + matrix_rate()) / 2
     work = given.epochs * training_flops(done.model, done.lengths, full=given.method == "full")

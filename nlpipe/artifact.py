@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlpipe import adapter, backbone, sentence_files, upstream
-from nlpipe.backbone import Backbone, Location
+from nlpipe import adapter, backbone, locating, sentence_files, upstream
+from nlpipe.backbone import Backbone
 from nlpipe.card import CARD, Card, is_artifact, read_card
 from nlpipe.errors import ArtifactError, UnsupportedError, suggest
 from nlpipe.files import atomic_folder, atomic_write
+from nlpipe.locating import Location
 from nlpipe.objectives.base import Objective
 from nlpipe.task import Family
 from nlpipe.tokens import Tokenizers
@@ -125,10 +126,14 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
 
 def base_of(folder: Path, card: Card, *, offline: bool) -> Location:
     """Where the base of an adapter lies. Raises ArtifactError where it is gone, or another than it was trained on."""
-    base = backbone.locate(card.backbone.name, revision=card.backbone.revision or "main", offline=offline)
+    name = card.backbone.name
+    try:
+        base = locating.locate(name, revision=card.backbone.revision or "main", offline=offline)
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder} holds an adapter, and its base {name} is not here: {error}") from error
     if base.sha256 != card.backbone.sha256:
         raise ArtifactError(
-            f"the adapter in {folder} was trained on {card.backbone.name} with sha256 {card.backbone.sha256}, "
+            f"the adapter in {folder} was trained on {name} with sha256 {card.backbone.sha256}, "
             f"what lies there now has {base.sha256}: it would give other answers. Restore that base, or train again."
         )
     return base

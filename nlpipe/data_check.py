@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlpipe import backbone, checking, upstream
+from nlpipe import backbone, checking, locating, upstream
 from nlpipe.checking import Finding, Measure
 from nlpipe.errors import DataError, NlpipeError, Problem
 from nlpipe.plugins import Plugins
@@ -97,7 +97,7 @@ def _measure(recipe: Recipe, *, offline: bool) -> Measure | None:
     if recipe.model.backbone is None:
         return None
     try:
-        location = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
+        location = locating.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
         config = upstream.read_config(location.folder)
         tok: Any = backbone.tokenizers(location, config)
     except NlpipeError as error:

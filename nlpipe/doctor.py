@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from nlpipe.plugins import Plugins
+from nlpipe.processors import processors
 
 PACKAGES = (
     "nlpipe",
@@ -35,7 +36,8 @@ def examine(plugins: Plugins) -> dict[str, str]:
             found[name] = "not installed"
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return found | {
-        "processors": f"{os.cpu_count()}, PyTorch uses {torch.get_num_threads()} threads",
+        "processors": f"{os.cpu_count()}, of which this process may use {processors()}; PyTorch takes "
+        f"{torch.get_num_threads()} threads",
         "GPUs": ", ".join(devices) or "none",
         "model cache": constants.HF_HUB_CACHE,
         "network": "forbidden by HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "allowed",

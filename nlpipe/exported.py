@@ -133,6 +133,6 @@ def tokenizers(folder: Path, export: Export) -> Tokenizers:
     """The tokenizers of a model, as kept beside the export; else transformers', which costs its import."""
     if (folder / export.folder / kept_tokens.KEPT).is_file():
         return kept_tokens.read(folder / export.folder)
-    from nlpipe import backbone, upstream
+    from nlpipe import backbone, locating, upstream
 
-    return backbone.tokenizers(backbone.Location(str(folder), folder), upstream.read_config(folder))
+    return backbone.tokenizers(locating.Location(str(folder), folder), upstream.read_config(folder))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from nlpipe.errors import NlpipeError
+from nlpipe.processors import processors
 
 __all__ = ["LAUNCHED", "LOST", "launch"]
 
@@ -64,7 +65,7 @@ def launch(command: Sequence[str], processes: int) -> int:
 
 
 def _start(command: Sequence[str], number: int, processes: int, port: str, stack: ExitStack) -> _Rank:
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    threads = str(max(1, processors() // processes))
     environment = {
         "OMP_NUM_THREADS": threads,
         **os.environ,

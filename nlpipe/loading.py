@@ -5,23 +5,24 @@ Torch is imported where a model needs it: one in another back end's form does no
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
-from nlpipe import exported
-from nlpipe.card import Card, Origin, is_artifact, read_card
-from nlpipe.errors import ArtifactError, UnsupportedError
+from pydantic import ValidationError
+
+from nlpipe import devices, exported, locating
+from nlpipe.arguments import named
+from nlpipe.card import Card, is_artifact, read_card
+from nlpipe.errors import ArtifactError, PluginError, UnsupportedError, suggest
 from nlpipe.generation import Generation
-from nlpipe.objectives.base import Window
 from nlpipe.pipelines import Pipeline, asked_as
-from nlpipe.plugins import Plugins
+from nlpipe.plugins import AnyTask, Plugins
 
 if TYPE_CHECKING:
-    import torch
-
-    from nlpipe.backbone import Location
     from nlpipe.side_by_side import Adapters
     from nlpipe.task import TaskOptions
 
@@ -53,6 +54,7 @@ def load(
     offline: bool = ...,
     plugins: Plugins | None = ...,
 ) -> Adapters: ...
+@named
 def load(
     path: str | Path | Mapping[str, str | Path],
     *,
@@ -71,14 +73,17 @@ def load(
     `auto` takes the form that `nlpipe export` put into the folder last, on a processor in float32, where its package
     is installed, and else PyTorch. Raises ArtifactError.
     """
+    _check(threads, long, backend)
     if isinstance(path, Mapping):
         return _side_by_side(path, device, dtype, threads, long, backend, offline, plugins)
-    folder = Path(path).expanduser()
+    folder = Path(_named(path, "a model folder")).expanduser()
     card = read_card(folder)
     registry = plugins or Plugins.discover()
+    _require(card, folder, registry)
     if long is not None:
         card = card.model_copy(update={"window": replace(card.window, long=long)})
-    form = exported.choose(card, backend, folder, plain=device in ("auto", "cpu") and dtype in ("auto", "float32"))
+    plain = str(device) in ("auto", "cpu") and str(dtype) in ("auto", "float32", "torch.float32")
+    form = exported.choose(card, backend, folder, plain=plain)
     if form is not None:
         runner = exported.open_runner(folder, card, form, threads)
         return Pipeline(card, runner, exported.tokenizers(folder, form), plugins=registry)
@@ -99,14 +104,20 @@ def _side_by_side(
 
     if backend not in ("auto", exported.TORCH):
         raise UnsupportedError(f"adapters share a base in PyTorch; leave backend {backend!r} out")
-    _threads(threads)
+    registry = plugins or Plugins.discover()
+    places = {
+        str(name): Path(_named(folder, f"the folder of {name!r}")).expanduser() for name, folder in folders.items()
+    }
+    for place in places.values():
+        _require(read_card(place), place, registry)
+    devices.set_threads(threads)
     return side_by_side.load(
-        folders,
-        device=device_of(device),
-        dtype=dtype_of(dtype),
+        places,
+        device=devices.device_of(device),
+        dtype=devices.dtype_of(dtype),
         long=long,
         offline=offline,
-        plugins=plugins or Plugins.discover(),
+        plugins=registry,
     )
 
 
@@ -118,11 +129,12 @@ def _with_torch(
 
     kind = registry.task(card.task)
     task = kind(card.labels, kind.Options.model_validate(card.options))
-    _threads(threads)
-    loaded = artifact.load(folder, card, asked_as(card, task), dtype=dtype_of(dtype), offline=offline)
-    return Pipeline(card, TorchRunner(loaded.model, device_of(device)), loaded.tokenizers, plugins=registry)
+    devices.set_threads(threads)
+    loaded = artifact.load(folder, card, asked_as(card, task), dtype=devices.dtype_of(dtype), offline=offline)
+    return Pipeline(card, TorchRunner(loaded.model, devices.device_of(device)), loaded.tokenizers, plugins=registry)
 
 
+@named
 def pipeline(
     task: str | None = None,
     *,
@@ -132,7 +144,7 @@ def pipeline(
     dtype: str = "auto",
     threads: int | None = None,
     long: Long | None = None,
-    options: TaskOptions | None = None,
+    options: TaskOptions | Mapping[str, Any] | None = None,
     labels: Sequence[str] = (),
     objective: str = "auto",
     generation: Generation | Mapping[str, Any] | None = None,
@@ -149,24 +161,14 @@ def pipeline(
     `task` may be left out where the model says it: one of nlpipe's, or one whose head only one task asks.
     Raises ArtifactError where there is no such model, it has no such head, or several tasks fit and none is named.
     """
-    from nlpipe import artifact, backbone, recognising
-    from nlpipe.runners.torch import TorchRunner
-
+    _check(threads, long, backend)
     registry = plugins or Plugins.discover()
     kind = None if task is None else registry.task(task)
-    location = backbone.locate(str(model), revision=revision, offline=offline)
-    if task is None or kind is None:
-        ours = is_artifact(location.folder)
-        task = read_card(location.folder).task if ours else recognising.recognised(location, registry)
-        kind = registry.task(task)
+    location = locating.locate(_named(model, "model"), revision=revision, offline=offline)
+    if isinstance(labels, str):
+        raise UnsupportedError(f"labels: a list of names, not one text; did you mean [{labels!r}]?")
     if is_artifact(location.folder) and not _asked_otherwise(location, objective):
-        card = read_card(location.folder)
-        if card.task != task:
-            raise ArtifactError(f"{model} was trained for {card.task}, not for {task}: nlpipe.load({str(model)!r})")
-        if options is not None and options != kind.Options():
-            raise UnsupportedError(f"{model} holds the options it was trained with; leave them out")
-        if labels and tuple(labels) != card.labels:
-            raise UnsupportedError(f"{model} has labels of its own, {', '.join(card.labels) or 'none'}; leave them out")
+        _check_ours(location, task, options, labels, registry)
         return load(
             location.folder,
             device=device,
@@ -177,94 +179,120 @@ def pipeline(
             offline=offline,
             plugins=registry,
         )
+    from nlpipe import untouched
+
+    if kind is None:
+        kind = registry.task(untouched.task_of(location, registry))
     if backend not in ("auto", exported.TORCH):
         raise UnsupportedError(
             f"{model} is computed with PyTorch as it is. To make a form of it for another back end, in a folder of its "
-            f"own: nlpipe export {model} --task {task} --to {backend} --output FOLDER"
+            f"own: nlpipe export {model} --task {kind.name} --to {backend} --output FOLDER"
         )
-    try:
-        family, asked, own = artifact.infer(location, task, kind.row(), objective, labels)
-    except ArtifactError as error:
-        fits = ", ".join(recognising.fitting(location, registry))
-        raise ArtifactError(f"{error} It fits: {fits}." if fits else str(error)) from error
-    if labels and own and len(own) != len(labels):
-        raise ArtifactError(f"{model} has {len(own)} labels of its own, {', '.join(own)}; {len(labels)} were given")
-    if own and own != tuple(labels) and set(own) == set(labels):
-        raise ArtifactError(
-            f"{model} has these labels of its own in another order, {', '.join(own)}; in the order given each would "
-            "stand for another's probability. Leave them out"
-        )
-    named = tuple(labels) or own
-    _threads(threads)
-    writing = Generation.model_validate(generation or {})
-    made = kind(named, options).objective(asked).with_generation(writing)
-    stated = artifact.stated_for(made, location.folder)
-    made = made.placed(family, stated)
-    # Trained elsewhere, so a decoder's attention stays as it was trained.
-    loaded = backbone.load(location, made, dtype=dtype_of(dtype), labels=named, attention="causal")
-    if loaded.fresh:
-        raise ArtifactError(
-            f"{location.name} has no trained weights for {', '.join(loaded.fresh)}: its answers would be noise. "
-            f"Fine-tune it with a recipe first (nlpipe recipe new {task})."
-        )
-    record = registry.origin(task)
-    card = Card(
-        task=task,
-        options={} if options is None else options.model_dump(mode="json"),
-        labels=named,
-        generation=writing.model_dump(mode="json", exclude_none=True),
-        family=family,
-        objective=asked.__name__,
-        attention=loaded.attention,
-        window=Window(
-            max_length=min(stated.get("max_length", loaded.limit), loaded.limit),
-            long=long or stated.get("long", "window"),
-        ),
-        settings=made.recorded(),
-        plugin=Origin(name=record.distribution or record.name, version=record.version),
-        backbone=Origin(name=location.name, revision=location.revision),
+    devices.set_threads(threads)
+    return untouched.pipeline(
+        kind,
+        location,
+        device=device,
+        dtype=dtype,
+        long=long,
+        options=task_options(kind, options),
+        labels=tuple(labels),
+        objective=objective,
+        generation=generation if isinstance(generation, Generation) else Generation().called(generation or {}),
+        plugins=registry,
     )
-    return Pipeline(card, TorchRunner(loaded.model, device_of(device)), loaded.tokenizers, plugins=registry)
 
 
-def _asked_otherwise(location: Location, objective: str) -> bool:
+def task_options(kind: AnyTask | type[AnyTask], given: TaskOptions | Mapping[str, Any] | None) -> TaskOptions:
+    """A task's own options. Raises UnsupportedError for a name or a value that is none, with those there are."""
+    if isinstance(given, kind.Options):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise UnsupportedError(f"options: a mapping, or a {kind.name}'s {kind.Options.__name__}, not {_kind(given)}")
+    known = kind.Options.model_fields
+    if unknown := [str(name) for name in given or () if name not in known]:
+        raise UnsupportedError(f"{kind.name} has no option {unknown[0]!r}; {suggest(unknown[0], known)}")
+    try:
+        return kind.Options.model_validate(dict(given or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = first["msg"].replace("Input should be", "must be")
+        raise UnsupportedError(f"option {'.'.join(map(str, first['loc']))}: {said}") from None
+
+
+def _check(threads: int | None, long: str | None, backend: str) -> None:
+    """Raise UnsupportedError for settings that mean nothing, before anything is read."""
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise UnsupportedError(f"threads: a whole number from 1, not {threads!r}")
+    if long is not None and long not in get_args(Long):
+        raise UnsupportedError(f"unknown long {long!r}; {suggest(str(long), get_args(Long))}")
+    if backend not in get_args(Backend):
+        raise UnsupportedError(f"unknown backend {backend!r}; {suggest(str(backend), get_args(Backend))}")
+
+
+def _named(given: Any, what: str) -> str:
+    """A path or a name as text. Raises ArtifactError for what is neither, and for nothing."""
+    if not isinstance(given, str | PathLike) or isinstance(given, bytes):
+        raise ArtifactError(f"{what} is named by a text or a path, not by {_kind(given)}")
+    if not str(given).strip():
+        raise ArtifactError(f"{what} is named by a text or a path, and this one is empty")
+    return str(given)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _require(card: Card, folder: Path, plugins: Plugins) -> None:
+    """Raise PluginError, naming the package to install, where the task of a model is not there."""
+    try:
+        plugins.task(card.task)
+    except PluginError as error:
+        origin = card.plugin
+        if _installed(origin.name):
+            raise
+        exact = f"=={origin.version}" if origin.version else ""
+        raise PluginError(
+            f"the model in {folder} is for the task {card.task!r}, which the package {origin.name} brings. It is not "
+            f"installed here: pip install '{origin.name}{exact}'"
+        ) from error
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _check_ours(
+    location: locating.Location,
+    task: str | None,
+    options: TaskOptions | Mapping[str, Any] | None,
+    labels: Sequence[str],
+    plugins: Plugins,
+) -> None:
+    """Raise where a model of ours is asked for another thing than it was trained for."""
+    card, model = read_card(location.folder), location.name
+    _require(card, location.folder, plugins)
+    kind = plugins.task(card.task)
+    if task not in (None, card.task):
+        raise ArtifactError(f"{model} was trained for {card.task}, not for {task}: nlpipe.load({str(model)!r})")
+    if options is not None and task_options(kind, options) != kind.Options():
+        raise UnsupportedError(f"{model} holds the options it was trained with; leave them out")
+    if labels and tuple(labels) != card.labels:
+        raise UnsupportedError(f"{model} has labels of its own, {', '.join(card.labels) or 'none'}; leave them out")
+
+
+def _asked_otherwise(location: locating.Location, objective: str) -> bool:
     """Whether a model of ours is to be asked in another way than it was trained for, as anybody's would be."""
     if objective == "auto":
         return False
     card = read_card(location.folder)
     if card.objective == objective:
         return False
-    if card.weights == "adapter":
-        raise ArtifactError(f"{location.name} holds an adapter alone, which is asked as {card.objective}")
+    if card.weights != "merged":
+        has = "an adapter alone" if card.weights == "adapter" else "exported forms alone"
+        raise ArtifactError(f"{location.name} holds {has}, asked as {card.objective} and in no other way")
     return True
-
-
-def device_of(name: str) -> torch.device:
-    """`auto` is a GPU where there is one. Raises UnsupportedError for a device that is not there."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UnsupportedError(f"device {name!r} is not on this machine; take 'auto' or 'cpu'") from error
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """`auto` is float32: half precision is three to ten times slower on most processors."""
-    import torch
-
-    if name == "auto":
-        return torch.float32
-    found = getattr(torch, name, None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise UnsupportedError(f"unknown dtype {name!r}; there are: auto, float32, bfloat16, float16")
-    return found
-
-
-def _threads(count: int | None) -> None:
-    if count is not None:
-        import torch
-
-        torch.set_num_threads(count)

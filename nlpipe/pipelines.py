@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 from nlpipe import plugin_calls
 from nlpipe.ahead import worked_ahead
 from nlpipe.answering import LOOK_AHEAD, Asked, answered, asked_in_turn, over
+from nlpipe.arguments import named
 from nlpipe.errors import DataError, UnsupportedError, suggest
 from nlpipe.generation import Generation
-from nlpipe.inputs import as_input, as_record
+from nlpipe.inputs import as_input, as_record, as_text, several
 from nlpipe.objectives import OBJECTIVES, Objective
 from nlpipe.objectives.base import Texts
 from nlpipe.plugins import Plugins
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from nlpipe.runners.base import Runner
     from nlpipe.task import Record, Task
     from nlpipe.tokens import Tokenizers
+
+Errors = Literal["raise", "skip", "return"]
+Role = Literal["query", "document"]
 
 
 class Pipeline:
@@ -82,7 +86,7 @@ class Pipeline:
         self,
         inputs: Iterable[Any],
         *,
-        errors: Literal["raise", "skip", "return"] = "raise",
+        errors: Errors = "raise",
         first: int = 0,
         **options: Any,
     ) -> Iterator[Any]:
@@ -94,7 +98,10 @@ class Pipeline:
         `skip` gives None in the place of its Result, `return` gives the DataError itself there. `options` are those of
         a call.
         """
-        return self.called(options)._map(enumerate(inputs, first), errors)
+        if errors not in get_args(Errors):
+            raise UnsupportedError(f"unknown errors {errors!r}; {suggest(str(errors), get_args(Errors))}")
+        found = several(inputs, f"inputs of {self.task.name}", "pipe(one)")
+        return self.called(options)._map(enumerate(found, first), errors)
 
     def _map(self, numbered: Iterable[tuple[int, Any]], errors: str) -> Iterator[Any]:
         for asked in worked_ahead(numbered, partial(self._asked, raising=errors == "raise"), LOOK_AHEAD):
@@ -126,6 +133,7 @@ class Pipeline:
         found.task = self.task.with_call({k: v for k, v in options.items() if k in theirs})
         return found
 
+    @named
     def batcher(self, *, max_wait_ms: float = 5.0, max_rows: int = 64) -> Batcher:
         """What many tasks of an event loop await answers from, computed together: `async with pipe.batcher() as ask`.
 
@@ -170,14 +178,20 @@ class Pipeline:
 
     def frame(self, df: pd.DataFrame) -> pd.DataFrame:
         """The rows of `df` with the Results' fields as further columns; columns are found by the Input's names."""
+        if not hasattr(df, "columns"):
+            raise DataError(f"frame takes a DataFrame, not {type(df).__name__}")
+        needed = (name for name, field in self.task.Input.model_fields.items() if field.is_required())
+        if lacking := next((name for name in needed if name not in df.columns), None):
+            raise DataError(f"the DataFrame has no column {lacking!r}; {suggest(lacking, map(str, df.columns))}")
         fields = [name for name in self.task.Input.model_fields if name in df.columns]
         results = [result for result in self.map(df[fields].to_dict("records")) if result is not None]
         found = to_frame(results)
         taken = {name: f"predicted_{name}" for name in found.columns if name in df.columns}
         return df.assign(**{taken.get(name, name): found[name].array for name in found.columns})
 
+    @named
     def embed(
-        self, texts: str | Iterable[str], *, role: Literal["query", "document"] | None = None, dims: int | None = None
+        self, texts: str | Iterable[str], *, role: Role | None = None, dims: int | None = None
     ) -> NDArray[np.float32]:
         """The vectors of texts, float32 [n, dim]; one text gives [1, dim].
 
@@ -195,7 +209,10 @@ class Pipeline:
             )
         if dims is not None:
             objective = replace(objective, dims=dims)
-        queries = (Texts((text,), role) for text in ([texts] if isinstance(texts, str) else texts))
+        if role not in (None, *get_args(Role)):
+            raise UnsupportedError(f"unknown role {role!r}; {suggest(str(role), get_args(Role))}")
+        given = [texts] if isinstance(texts, str) else several(texts, "texts", "embed(text)")
+        queries = (Texts((as_text(text, f"text {at}"),), role) for at, text in enumerate(given))
         found = [vectors.values for vectors in asked_in_turn(objective, self.runner, self.tokenizers, queries)]
         return np.concatenate(found) if found else np.zeros((0, 0), dtype=np.float32)
 
@@ -212,7 +229,7 @@ class Pipeline:
                 f"{', '.join(able) or 'none that is installed'}"
             )
         records = []
-        for number, item in enumerate(items):
+        for number, item in enumerate(several(items, f"items of {self.task.name}", "index([one])")):
             try:
                 records.append(as_record(item, model, f"an item of {self.task.name}"))
             except DataError as error:

@@ -98,15 +98,26 @@ class Plugins:
 
         Raises PluginError where there is none, with the nearest name, and where two plugins bring one.
         """
+        if not isinstance(name, str):
+            raise PluginError(
+                f"a task is named by a text, such as {next(iter(self._tasks), '…')!r}, not by {type(name).__name__}"
+            )
         if name in self._tasks:
             return self._tasks[name]
         if name in self._brought:
             raise PluginError(_clash(name, [record for record, _ in self._brought[name]]))
-        near = nearest(name, self._tasks)
+        near = " or ".join(self._called(str(name))) or nearest(str(name), self._tasks)
         hint = f"did you mean '{near}'? " if near else ""
         message = f"unknown task '{name}'; {hint}installed tasks: {', '.join(sorted(self._tasks)) or 'none'}"
         absent = [f"{record} {_ABSENT[record.state]}" for record in self._records if record.state in _ABSENT]
         raise PluginError("; ".join([message, *absent]))
+
+    def _called(self, name: str) -> list[str]:
+        """The tasks that the Hub, and transformers with it, calls by this name, without special cases of others."""
+        found = {own: kind for own, kind in self._tasks.items() if name in set(map(kind.hub_task, kind.row()))}
+        return [
+            own for own, kind in found.items() if not any(kind is not o and issubclass(kind, o) for o in found.values())
+        ]
 
     def origin(self, task: str) -> PluginRecord:
         """The plugin that brought the task called `task`. Raises PluginError where there is no such task."""

@@ -12,8 +12,6 @@ from itertools import islice, tee
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import ValidationError
-
 from nlpipe.errors import ArtifactError, DataError, UnsupportedError, suggest
 from nlpipe.intake import STREAM, Bad, Intake, Item, Source
 from nlpipe.journal import Journal
@@ -115,18 +113,11 @@ class Chosen:
             return loading.load(
                 self.model, long=self.long, backend=self.backend, offline=self.offline, plugins=registry
             )
-        options = None
-        if self.settings:
-            try:
-                options = registry.task(self.task).Options.model_validate(dict(self.settings))
-            except ValidationError as error:
-                first = error.errors()[0]
-                raise UnsupportedError(f"--option {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         return loading.pipeline(
             self.task,
             model=self.model,
             objective=self.objective,
-            options=options,
+            options=self.settings or None,
             labels=self.labels,
             long=self.long,
             backend=self.backend,

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nlpipe import artifact, backbone, loading, plugin_calls, scratch, upstream
+from nlpipe import artifact, backbone, devices, locating, plugin_calls, scratch, upstream
 from nlpipe.card import Quantize, is_artifact, read_card
 from nlpipe.errors import ArtifactError, DataError, Problem, RecipeError, UnsupportedError, suggest
 from nlpipe.task import Family, Task
 from nlpipe.training import Every, Settings
 
 if TYPE_CHECKING:
-    from nlpipe.backbone import Backbone, Location
+    from nlpipe.backbone import Backbone
     from nlpipe.data import Split
+    from nlpipe.locating import Location
     from nlpipe.metrics import Metric
     from nlpipe.objectives.base import Objective, Row
     from nlpipe.recipe import Recipe, TrainSection
@@ -119,7 +120,7 @@ def start(recipe: Recipe, task: AnyTask, split: Split, folder: Path, *, offline:
 
         made = scratch.make(recipe.model, kind.head, texts, folder, seed=seed, offline=offline)
         return Start(made, made.folder)
-    location = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
+    location = locating.locate(recipe.model.backbone, revision=recipe.model.revision, offline=offline)
     if not is_artifact(location.folder):
         return Start(location, location.folder)
     card = read_card(location.folder)
@@ -176,7 +177,7 @@ def model(recipe: Recipe, task: AnyTask, start: Start, *, places: int = 0) -> tu
     base = backbone.load(
         location,
         objective,
-        dtype=loading.dtype_of(section.dtype),
+        dtype=devices.dtype_of(section.dtype),
         seed=settings.seed,
         labels=task.labels,
         attention=section.attention,

@@ -9,7 +9,7 @@ from nlpipe.errors import ArtifactError
 from nlpipe.sentence_files import MODULES
 
 if TYPE_CHECKING:
-    from nlpipe.backbone import Location
+    from nlpipe.locating import Location
     from nlpipe.plugins import Plugins
     from nlpipe.task import Task
 

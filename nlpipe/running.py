@@ -28,6 +28,7 @@ from nlpipe import (
     cards,
     data,
     data_check,
+    devices,
     evaluation,
     loading,
     measured,
@@ -38,12 +39,13 @@ from nlpipe import (
     scored,
 )
 from nlpipe.answering import Asked
-from nlpipe.backbone import Backbone, Location, with_window
+from nlpipe.backbone import Backbone, with_window
 from nlpipe.card import Card, Origin, versions
 from nlpipe.data import Split
 from nlpipe.errors import ArtifactError, RecipeError
 from nlpipe.evaluation import Scores
 from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunStarted, Saved
+from nlpipe.locating import Location
 from nlpipe.objectives.base import Objective, Row
 from nlpipe.pipelines import Pipeline
 from nlpipe.plugins import Plugins
@@ -348,7 +350,7 @@ class _Session:
     ) -> Training:
         section = self.recipe.train
         assert section is not None
-        device = loading.device_of(self.recipe.run.device)
+        device = devices.device_of(self.recipe.run.device)
         validation = splits.get("validation")
         metric = preparing.metric(task, section.best)
 
@@ -397,7 +399,7 @@ class _Session:
             Asked(given, query, objective.encode(query, None, base.tokenizers))
             for given, query in zip(inputs, queries, strict=True)
         ]
-        runner = TorchRunner(model, loading.device_of(self.recipe.run.device))
+        runner = TorchRunner(model, devices.device_of(self.recipe.run.device))
         task = answering.over(task, objective, runner, base.tokenizers, preparing.items(task, split))
         return self.world.shared(
             asked, lambda own: answering.answered(task, objective, runner, base.tokenizers, list(own))

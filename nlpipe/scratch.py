@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from nlpipe import upstream, vocabulary
-from nlpipe.backbone import Location, family_of, locate
+from nlpipe.backbone import family_of
 from nlpipe.errors import RecipeError, UnsupportedError
+from nlpipe.locating import Location, locate
 from nlpipe.recipe import ModelSection, TokenizerSection
 from nlpipe.task import Family
 

@@ -12,10 +12,10 @@ import torch
 
 from nlpipe import adapter, artifact, backbone, batching, plugin_calls
 from nlpipe.answering import LOOK_AHEAD, Asked
-from nlpipe.backbone import Location
 from nlpipe.card import Card, read_card
 from nlpipe.errors import ArtifactError, DataError, UnsupportedError, suggest
-from nlpipe.inputs import as_input
+from nlpipe.inputs import as_input, several
+from nlpipe.locating import Location
 from nlpipe.objectives.base import Query
 from nlpipe.pipelines import Pipeline, asked_as
 from nlpipe.runners.shared import AdapterRunner, Mixed, Store, Told
@@ -59,16 +59,17 @@ class Adapters(Mapping[str, Pipeline]):
         for pipe in self._pipes.values():
             pipe.close()
 
-    def __call__(self, inputs: Any, *, adapter: str | Sequence[str], **options: Any) -> Any:
+    def __call__(self, inputs: Any, *, adapter: str | Sequence[str] | None = None, **options: Any) -> Any:
         """The Result of one input, or the Results of a list; `adapter` names who answers all of them, or each.
 
         `options` are those of a call of the pipelines. Raises UnsupportedError for an unknown adapter, DataError where
         names and inputs are not equally many.
         """
-        several = isinstance(inputs, list | tuple)
+        if adapter is None:
+            raise UnsupportedError(f"say which adapter is to answer, adapter='…'; {suggest('', self._pipes)}")
         if isinstance(adapter, str):
             return self[adapter](inputs, **options)
-        if not several:
+        if not isinstance(inputs, list | tuple):
             raise DataError("one input is answered by one adapter: give its name, or a list of inputs")
         return list(self.map(inputs, adapter=adapter, **options))
 
@@ -76,7 +77,8 @@ class Adapters(Mapping[str, Pipeline]):
         """Results in the order of the inputs, in constant memory; `adapter` as in a call."""
         if isinstance(adapter, str):
             return self[adapter].map(inputs, **options)
-        return self._map(inputs, adapter, options)
+        given = several(inputs, "inputs", "pipes(one, adapter='…')")
+        return self._map(given, several(adapter, "adapter", "its name"), options)
 
     def _map(self, inputs: Iterable[Any], names: Iterable[str], options: Mapping[str, Any]) -> Iterator[Any]:
         pipes = {name: pipe.called(options) for name, pipe in self._pipes.items()} if options else self._pipes

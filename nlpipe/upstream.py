@@ -1,10 +1,11 @@
 """Every call into transformers whose form depends on its version, in one place. The lowest layer.
 
-Local folders only: `backbone.locate` has already turned a Hub name or a package into one.
+Local folders only: `locating.locate` has already turned a Hub name or a package into one.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from nlpipe.errors import ArtifactError, UnsupportedError
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+log = logging.getLogger("nlpipe")
 
 
 def quiet() -> None:
@@ -38,9 +41,34 @@ def read_config(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder} is not a model folder: it has no config.json")
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # OSError, ValueError, KeyError and pydantic-like ones, by version and cause
+        if code := _own_code(folder / "config.json"):
+            raise ArtifactError(_refused_code(folder, "model", code)) from error
         raise ArtifactError(f"{folder / 'config.json'} cannot be used: {_reason(error)}") from error
+    if code := _own_code(folder / "config.json"):
+        log.warning(
+            "%s names Python code of its own, %s: transformers' %s is run instead", folder, code, config.model_type
+        )
+    return config
+
+
+def _own_code(file: Path) -> str:
+    """The Python files that a config names to be run (`auto_map`); empty for none."""
+    try:
+        named = json.loads(file.read_text(encoding="utf-8")).get("auto_map") or {}
+        classes = [one for value in named.values() for one in ([value] if isinstance(value, str) else value) if one]
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return ", ".join(dict.fromkeys(f"{name.rpartition('--')[2].rpartition('.')[0]}.py" for name in classes))
+
+
+def _refused_code(folder: Path, what: str, code: str) -> str:
+    return (
+        f"the {what} in {folder} is Python code of its own ({code}), which nlpipe does not run: you would trust "
+        "whoever wrote it with all that you may do here, your files, your keys and the network. Take one that "
+        "transformers has"
+    )
 
 
 def read_tokenizer(folder: Path, vocabulary: int | None) -> Any:
@@ -51,6 +79,8 @@ def read_tokenizer(folder: Path, vocabulary: int | None) -> Any:
     """
     from transformers import AutoTokenizer
 
+    if (code := _own_code(folder / "tokenizer_config.json")) and not _has_tokenizer(folder):
+        raise ArtifactError(_refused_code(folder, "tokenizer", code))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
@@ -63,6 +93,14 @@ def read_tokenizer(folder: Path, vocabulary: int | None) -> Any:
             "they do not belong together"
         )
     return tokenizer
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Whether transformers has the class that a folder's tokenizer is of; without it, it would take another."""
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    name = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("tokenizer_class")
+    return name is None or tokenizer_class_from_name(name) is not None
 
 
 def model_types() -> list[str]:
@@ -172,14 +210,7 @@ def load_model(
     or missing weight files, UnsupportedError where quantising is not installed.
     """
     if not list(folder.glob("*.safetensors")):
-        pickles = [path.name for path in folder.glob("*.bin")]
-        why = (
-            f"it has {pickles[0]}, a pickle, which can run code when read; convert it: load it once with "
-            "transformers and save_pretrained() to another folder"
-            if pickles
-            else "it has no *.safetensors file"
-        )
-        raise ArtifactError(f"no weights to load in {folder}: {why}")
+        raise ArtifactError(f"no weights to load in {folder}: {_without_weights(folder, config)}")
     try:
         kind = _auto(head) if head else _encoder_alone(config) or _auto(None)
         model, info = kind.from_pretrained(
@@ -195,10 +226,37 @@ def load_model(
     except UnsupportedError:
         raise
     except Exception as error:
+        torn = next((file for file in sorted(folder.glob("*.safetensors")) if damaged(file)), None)
+        if torn is not None:
+            raise ArtifactError(damaged(torn)) from error
         raise ArtifactError(f"the weights in {folder} cannot be loaded: {_reason(error)}") from error
     _hold_still(model)
     missing = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     return model, frozenset(missing)
+
+
+def _without_weights(folder: Path, config: Any) -> str:
+    """What is there in place of weights, and how they are made of it."""
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+    if not pickles:
+        return "it has no *.safetensors file"
+    kind = next(iter(config.architectures or ()), "AutoModel")
+    return (
+        f"it has {pickles[0]}, a pickle, which can run code when it is read. If you trust whoever made it, convert it "
+        f"once, to a new folder:\n  python -c \"import transformers as t; [kind.from_pretrained('{folder}')"
+        f".save_pretrained('{folder}-converted') for kind in (t.{kind}, t.AutoTokenizer)]\""
+    )
+
+
+def damaged(file: Path) -> str:
+    """What is wrong with a file of weights, as far as its header tells; empty where nothing is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt"):
+            return ""
+    except (SafetensorError, OSError) as error:
+        return f"{file} is damaged or cut off ({_reason(error)}): copy or download it again"
 
 
 def _hold_still(model: Any) -> None:

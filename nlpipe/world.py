@@ -22,6 +22,7 @@ import torch.distributed as dist
 
 from nlpipe.errors import NlpipeError
 from nlpipe.launching import LAUNCHED, LOST
+from nlpipe.processors import processors
 
 __all__ = ["LostError", "World", "join"]
 
@@ -160,7 +161,7 @@ def join() -> World:
         torch.cuda.set_device(local % torch.cuda.device_count())
     else:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
+        torch.set_num_threads(max(1, processors() // here))
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
         atexit.register(_leave)

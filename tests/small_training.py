@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nlpipe import backbone
-from nlpipe.backbone import Location
+from nlpipe.locating import Location
 from nlpipe.objectives import SequenceLabel
 from nlpipe.objectives.base import Text, Window
 from nlpipe.testing import rules

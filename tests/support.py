@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from nlpipe.backbone import Location, family_of
+from nlpipe.backbone import family_of
 from nlpipe.backbone import load as load_backbone
 from nlpipe.card import Card, Origin
 from nlpipe.loading import load
+from nlpipe.locating import Location
 from nlpipe.objectives.base import Window
 from nlpipe.pipelines import Pipeline
 from nlpipe.plugins import Plugins

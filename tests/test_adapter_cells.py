@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import adapter, backbone, loading, parity
+from nlpipe import adapter, backbone, loading, locating, parity
 from nlpipe.adapter_methods import METHODS
 from nlpipe.errors import UnsupportedError
 from nlpipe.pipelines import Pipeline
@@ -111,7 +111,7 @@ def started(made: Recipe, pipe: Pipeline) -> dict[str, torch.Tensor]:
     """The same before a run has trained it."""
     assert made.adapter is not None
     base = backbone.load(
-        backbone.locate(made.model.backbone), pipe.objective, seed=3, labels=pipe.card.labels, attention="causal"
+        locating.locate(made.model.backbone), pipe.objective, seed=3, labels=pipe.card.labels, attention="causal"
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)

@@ -14,9 +14,9 @@ import torch
 from nlpipe import adapter, adapter_methods, adapter_targets, adapting, backbone, loading, parity
 from nlpipe.adapter_methods import METHODS
 from nlpipe.adapter_training import RankCompanion
-from nlpipe.backbone import Location
 from nlpipe.errors import ArtifactError, RecipeError, UnsupportedError
 from nlpipe.events import StepDone
+from nlpipe.locating import Location
 from nlpipe.objectives import SequenceLabel
 from nlpipe.recipe import AdapterSection, Recipe
 from nlpipe.running import run

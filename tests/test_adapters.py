@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from nlpipe import adapter, adapter_targets, backbone, loading
-from nlpipe.backbone import Location
 from nlpipe.errors import ArtifactError, UnsupportedError
+from nlpipe.locating import Location
 from nlpipe.objectives import SequenceLabel
 from nlpipe.pipelines import Pipeline
 from nlpipe.recipe import AdapterSection, Recipe

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from nlpipe import backbone, batching, upstream
-from nlpipe.backbone import Location
 from nlpipe.errors import DataError
+from nlpipe.locating import Location
 from nlpipe.objectives import AnswerSpan
 from nlpipe.objectives.answer_span import BEST, Place
 from nlpipe.objectives.base import Passage, Row, Window

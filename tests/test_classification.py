@@ -200,7 +200,7 @@ def test_long_pairs(trainings: Trainings, long: str, sizes: tuple[int, int]) -> 
     from dataclasses import replace
 
     from nlpipe import backbone
-    from nlpipe.backbone import Location
+    from nlpipe.locating import Location
     from nlpipe.objectives.base import Window
 
     base = backbone.load(Location("t", tiny("bert", trainings.folder)), SequenceLabel(labels=("a", "b")))

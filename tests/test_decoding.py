@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlpipe import backbone, upstream_cache
+from nlpipe import backbone, locating, upstream_cache
 from nlpipe.answering import answer
 from nlpipe.objectives import CausalText, Objective, Seq2SeqText
 from nlpipe.objectives.base import Prompt, Segment
@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     def of(architecture: str) -> tuple[Any, Any, backbone.Backbone]:
         if architecture not in known:
             kind = Seq2SeqText if architecture in PAIRS else CausalText
-            loaded = backbone.load(backbone.Location("tiny", tiny(architecture, folder)), kind())
+            loaded = backbone.load(locating.Location("tiny", tiny(architecture, folder)), kind())
             known[architecture] = (kind(), TorchRunner(loaded.model), loaded)
         return known[architecture]
 
@@ -202,7 +202,7 @@ def test_large_answers_are_written_batch_after_batch(made: Made, monkeypatch: py
 
 
 def test_a_closed_runner_says_so(tmp_path: Path) -> None:
-    loaded = backbone.load(backbone.Location("tiny", tiny("gpt2", tmp_path)), CausalText())
+    loaded = backbone.load(locating.Location("tiny", tiny("gpt2", tmp_path)), CausalText())
     runner = TorchRunner(loaded.model)
     runner.close()
     runner.close()

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from nlpipe import UnsupportedError, pipeline, sentence_files, tensors
-from nlpipe.backbone import Location
 from nlpipe.backbone import load as load_backbone
 from nlpipe.errors import ArtifactError
+from nlpipe.locating import Location
 from nlpipe.objectives import Embedding, Objective
 from nlpipe.objectives.base import Batch, Texts, Window
 from nlpipe.pipelines import Pipeline

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlpipe import backbone, exported, kept_tokens, upstream
-from nlpipe.backbone import Location
 from nlpipe.card import Card, Export, Origin
 from nlpipe.errors import ArtifactError, UnsupportedError
 from nlpipe.exporting import verifying
+from nlpipe.locating import Location
 from nlpipe.objectives.base import Window
 from nlpipe.task import Family
 from nlpipe.tokens import Tokenizers

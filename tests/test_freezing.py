@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from nlpipe import adapter_targets, backbone, freezing
-from nlpipe.backbone import Location
 from nlpipe.errors import RecipeError, UnsupportedError
+from nlpipe.locating import Location
 from nlpipe.objectives import SequenceLabel
 from nlpipe.recipe import Recipe
 from nlpipe.running import run

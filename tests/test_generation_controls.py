@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from nlpipe import UnsupportedError, backbone, upstream
-from nlpipe.backbone import Location
 from nlpipe.generation import BEAMS, SAMPLING, Generation
+from nlpipe.locating import Location
 from nlpipe.objectives import CausalText, Seq2SeqText
 from nlpipe.objectives.base import Prompt, Segment
 from nlpipe.runners.torch import TorchRunner

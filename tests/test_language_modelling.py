@@ -16,8 +16,9 @@ import torch
 import nlpipe
 from nlpipe import DataError, UnsupportedError, backbone
 from nlpipe.answering import answer
-from nlpipe.backbone import Backbone, Location
+from nlpipe.backbone import Backbone
 from nlpipe.data import load_splits
+from nlpipe.locating import Location
 from nlpipe.objectives import MaskedText, Objective
 from nlpipe.objectives.base import Blanked, Row, Text, TextLikelihood, Window
 from nlpipe.objectives.place import labels

@@ -15,10 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpipe import DataError, UnsupportedError, backbone, upstream
+from nlpipe import DataError, UnsupportedError, backbone, locating, upstream
 from nlpipe.answering import answer
-from nlpipe.backbone import Backbone, Location
+from nlpipe.backbone import Backbone
 from nlpipe.generation import Generation
+from nlpipe.locating import Location
 from nlpipe.objectives import CausalText, Seq2SeqText, pieces, prompts
 from nlpipe.objectives.base import Generated, Likelihoods, Message, Prompt, Segment, Window
 from nlpipe.objectives.text import TextObjective
@@ -114,7 +115,7 @@ def test_what_answers_begin_with_is_learnt_and_then_given(models: Models, test_d
         learnt.target[0] == begin and learnt.place.start == asked.place.start[:1] and asked.place.start[1:] == (begin,)
     )
 
-    real = backbone.load(backbone.locate(str(test_data / "models" / "g2p-bart-en-us")), objective)
+    real = backbone.load(locating.locate(str(test_data / "models" / "g2p-bart-en-us")), objective)
     (row,) = objective.encode(prompt("transformer"), "tɹænsfˈɔɹməɹ", real.tokenizers)
     batch = objective.collate([row], real.tokenizers, answering=False, rng=DRAW).to("cpu")
     with torch.no_grad():
@@ -579,7 +580,7 @@ def test_a_real_pair_with_two_vocabularies_writes_phonemes(test_data: Path, tmp_
     assert pipe("transformer").text == "tɹænsfˈɔɹməɹ"
     assert pipe("transformer").ended
     model: Any = pipe.runner
-    origin = backbone.locate(str(test_data / "models" / "g2p-bart-en-us"))
+    origin = locating.locate(str(test_data / "models" / "g2p-bart-en-us"))
     artifact.save(tmp_path / "copy", pipe.card, model.model, pipe.tokenizers, base=origin)
     assert nlpipe.load(tmp_path / "copy")("transformer").to_dict() == pipe("transformer").to_dict()
 

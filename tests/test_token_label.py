@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlpipe import backbone, tensors, upstream
-from nlpipe.backbone import Backbone, HeadedModel, Location
+from nlpipe.backbone import Backbone, HeadedModel
 from nlpipe.errors import DataError, UnsupportedError
+from nlpipe.locating import Location
 from nlpipe.objectives import SequenceLabel, TokenLabel
 from nlpipe.objectives.base import Text, Window, Words, WordScores
 from nlpipe.objectives.token_label import Reading

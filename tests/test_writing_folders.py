@@ -128,7 +128,7 @@ def test_an_adapter_learns_and_is_merged(architecture: str, trainings: Trainings
 
 def test_warm_pairs_name_their_new_weights(trainings: Trainings, tmp_path: Path) -> None:
     from nlpipe import backbone
-    from nlpipe.backbone import Location
+    from nlpipe.locating import Location
     from nlpipe.objectives import Seq2SeqText
 
     trained = trainings.get("generation-bert", "bert", recipe_for(CELLS["generation"], "bert"))

@@ -11,7 +11,7 @@ import pytest
 
 import nlpipe
 from nlpipe import DataError, UnsupportedError, backbone
-from nlpipe.backbone import Location
+from nlpipe.locating import Location
 from nlpipe.objectives import CausalText, Seq2SeqText
 from nlpipe.objectives.base import Generated, Prompt, Query, Segment
 from nlpipe.results import Text

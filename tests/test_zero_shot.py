@@ -205,7 +205,7 @@ def test_a_judge_is_trained_on_labels(plain: Path, trainings: Trainings, tmp_pat
 
 def test_golds_and_rows_of_a_choice_each(trainings: Trainings) -> None:
     from nlpipe import backbone
-    from nlpipe.backbone import Location
+    from nlpipe.locating import Location
 
     tok = backbone.load(Location("t", tiny("bert", trainings.folder)), SequenceLabel(labels=("a", "b"))).tokenizers
     objective = Entailment(names=("ENTAILMENT", "not_entailment"), window=Window(max_length=8))

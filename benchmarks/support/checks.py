@@ -44,12 +44,12 @@ def same_as_sentence_transformers(reports: Reports) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
 
     import nlpipe
-    from nlpipe import backbone
+    from nlpipe import locating
 
     examples = next(iter(reports.values())).examples
     texts = [text for example in examples for text in (example.text_a, example.text_b)]
     ours = nlpipe.pipeline("similarity", model=ENCODER).embed(texts)
-    theirs = SentenceTransformer(str(backbone.locate(ENCODER).folder), device="cpu").encode(texts)
+    theirs = SentenceTransformer(str(locating.locate(ENCODER).folder), device="cpu").encode(texts)
     apart = float(np.abs(ours - theirs).max())
     assert apart <= TOLERANCE, f"the vectors are {apart} apart"
     return {"largest_difference": apart, "texts": len(texts)}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nlpipe.compat.base import Pipeline, is_stream, text_of
+from nlpipe.compat.base import Pipeline, is_stream
 from nlpipe.compat.settings import Asking
 from nlpipe.compat.spans import AnswerCuts, Cuts, merged, reading
 from nlpipe.errors import DataError
+from nlpipe.inputs import as_text
 from nlpipe.objectives.base import Objective, Passage, Query
 
 
@@ -84,7 +85,7 @@ def _asked(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
 def _listed(value: Any) -> Any:
     if is_stream(value):
         return value
-    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         return list(value)
     return [value]
 
@@ -102,4 +103,4 @@ def _pair(value: Any) -> tuple[str, str]:
     for name, text in zip(("question", "context"), pair, strict=True):
         if text is None or text == "":
             raise DataError(f"`{name}` is {'missing' if text is None else 'empty'}")
-    return text_of(pair[0], "question"), text_of(pair[1], "context")
+    return as_text(pair[0], "question"), as_text(pair[1], "context")

@@ -137,13 +137,6 @@ def is_stream(inputs: Any) -> bool:
     return hasattr(inputs, "__next__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
 
 
-def text_of(value: Any, what: str) -> str:
-    """The value where it is a text. Raises DataError otherwise."""
-    if not isinstance(value, str):
-        raise DataError(f"{what} is a text, not {type(value).__name__}")
-    return value
-
-
 def cutting(options: Mapping[str, Any] | None, argument: str) -> tuple[bool, int | None]:
     """Whether `truncation` is asked for in a mapping of the tokenizer's arguments, and its `max_length`."""
     given = dict(options or {})

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from nlpipe.compat.base import Pipeline, cutting, text_of
+from nlpipe.compat.base import Pipeline, cutting
 from nlpipe.compat.objectives import HiddenStates, Likeliest, Masked, MaskFillings, States
 from nlpipe.compat.settings import Extracting, Filling
 from nlpipe.errors import DataError
+from nlpipe.inputs import as_text
 from nlpipe.objectives.base import Objective, Query, Text
 from nlpipe.objectives.masked_text import mask_of
 
@@ -59,7 +60,7 @@ class FillMaskPipeline(Pipeline[Filling]):
 
     def query(self, value: Any, settings: Filling) -> Query:
         """The text as it stands."""
-        return Masked(text_of(value, "an input"))
+        return Masked(as_text(value, "an input"))
 
     def told(self, found: Likeliest, value: Any, settings: Filling) -> list[Any]:
         """For each filling its probability, its token, and the whole text with it."""
@@ -94,7 +95,7 @@ class FeatureExtractionPipeline(Pipeline[Extracting]):
 
     def query(self, value: Any, settings: Extracting) -> Query:
         """The text."""
-        return Text(text_of(value, "an input"))
+        return Text(as_text(value, "an input"))
 
     def told(self, found: States, value: Any, settings: Extracting) -> Any:
         """Lists of numbers, or a tensor."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlpipe.compat.base import Pipeline, text_of
+from nlpipe.compat.base import Pipeline
 from nlpipe.compat.objectives import Hypotheses, LabelLogits, Logits, softmax
 from nlpipe.compat.settings import Labelling, ZeroShot
 from nlpipe.errors import DataError, UnsupportedError
+from nlpipe.inputs import as_text
 from nlpipe.objectives.base import Objective, Query, Text
 from nlpipe.objectives.entailment import Entailed
 
@@ -40,12 +41,12 @@ class TextClassificationPipeline(Pipeline[Labelling]):
             if "text" not in value:
                 raise DataError("a pair of texts is {'text': …, 'text_pair': …}, and this has no 'text'")
             second = value.get("text_pair")
-            return Text(text_of(value["text"], "text"), None if second is None else text_of(second, "text_pair"))
+            return Text(as_text(value["text"], "text"), None if second is None else as_text(second, "text_pair"))
         if isinstance(value, list) and len(value) == 1 and _is_pair(value[0]):
             return Text(*value[0])  # as version 3 took pairs
         if isinstance(value, list | tuple):
             raise DataError("a pair of texts is {'text': …, 'text_pair': …}, not a list")
-        return Text(text_of(value, "an input"))
+        return Text(as_text(value, "an input"))
 
     def told(self, found: Logits, value: Any, settings: Labelling) -> Any:
         """`label` and `score` of the best, of the `top_k` best, or of all in the model's order."""
@@ -111,7 +112,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShot]):
 
     def query(self, value: Any, settings: ZeroShot) -> Query:
         """The text, and the sentence about each label."""
-        text = text_of(value, "an input")
+        text = as_text(value, "an input")
         if not text:
             raise DataError("an input is empty; there is nothing to judge")
         return Text(text, choices=tuple(map(settings.hypothesis_template.format, self._labels(settings))))

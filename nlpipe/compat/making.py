@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlpipe import artifact, backbone, card, upstream
+from nlpipe import artifact, card, locating, upstream
 from nlpipe.compat import models, names
 from nlpipe.compat.answers import QuestionAnsweringPipeline
 from nlpipe.compat.base import Pipeline
@@ -172,7 +172,7 @@ def _secret(*given: str | bool | None) -> str | None:
     return next((one for one in given if isinstance(one, str)), None)
 
 
-def _labels(location: backbone.Location | None, model: Any) -> tuple[str, ...]:
+def _labels(location: locating.Location | None, model: Any) -> tuple[str, ...]:
     """The names of the outputs of a model's head."""
     if location is None:
         return artifact.head_labels(model.config) if hasattr(model, "config") else ()

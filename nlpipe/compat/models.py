@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlpipe import artifact, backbone, card, upstream
+from nlpipe import artifact, backbone, card, locating, upstream
 from nlpipe.compat import names
 from nlpipe.errors import ArtifactError, UnsupportedError
 from nlpipe.runners.torch import TorchRunner
@@ -42,23 +42,23 @@ class Model:
 
 def located(
     model: Any, name: names.Name | None, *, revision: str | None, token: str | None
-) -> backbone.Location | None:
+) -> locating.Location | None:
     """Where a model lies that was named, or version 4's own choice where none was; None for a loaded one."""
     if model is None:
         assert name is not None
         log.warning("no model is named; taking the one that transformers 4 took, %s: better name it", name.default)
         try:
-            return backbone.locate(name.default, revision=revision or "main", token=token)
+            return locating.locate(name.default, revision=revision or "main", token=token)
         except ArtifactError as error:
             raise ArtifactError(
                 f"no model is named, and the one that transformers 4 took for {name.given} is not here: {error}"
             ) from None
     if isinstance(model, str | Path):
-        return backbone.locate(str(model), revision=revision or "main", token=token)
+        return locating.locate(str(model), revision=revision or "main", token=token)
     return None
 
 
-def classes(location: backbone.Location | None, model: Any) -> tuple[str, ...]:
+def classes(location: locating.Location | None, model: Any) -> tuple[str, ...]:
     """The classes that a model's config names, or that a loaded one is of."""
     if location is None:
         return (type(model).__name__,)
@@ -66,7 +66,7 @@ def classes(location: backbone.Location | None, model: Any) -> tuple[str, ...]:
 
 
 def opened(
-    location: backbone.Location,
+    location: locating.Location,
     objective: Objective,
     *,
     tokenizer: Any,
@@ -119,7 +119,7 @@ def _given(tokenizer: Any, model: Any, folder: Path | None) -> Tokenizers:
     if isinstance(tokenizer, tuple):
         tokenizer = tokenizer[0]  # (name, options), as version 4 took it
     if isinstance(tokenizer, str | Path):
-        place = backbone.locate(str(tokenizer), weights=False)
+        place = locating.locate(str(tokenizer), weights=False)
         source = upstream.read_tokenizer(place.folder, backbone.reading(model.config).vocab_size)
     else:
         source = tokenizer
@@ -147,7 +147,7 @@ def device_of(device: Any, device_map: Any) -> torch.device:
     """A device as version 4 took it: -1 and "cpu", the number of a GPU, a name, a torch.device; None: what there is."""
     import torch
 
-    from nlpipe.loading import device_of as named
+    from nlpipe.devices import device_of as named
 
     if device_map is not None and device is not None:
         raise UnsupportedError("device and device_map: say one of them")
@@ -168,7 +168,7 @@ def device_of(device: Any, device_map: Any) -> torch.device:
 
 def dtype_of(*given: Any) -> torch.dtype:
     """A dtype by its name or itself, the first that is given; `auto` and None are float32."""
-    from nlpipe.loading import dtype_of as named
+    from nlpipe.devices import dtype_of as named
 
     wanted = next((one for one in given if one is not None), "auto")
     return named(str(wanted).removeprefix("torch."))

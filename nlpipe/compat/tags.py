@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nlpipe.compat.base import Pipeline, is_stream, text_of
+from nlpipe.compat.base import Pipeline, is_stream
 from nlpipe.compat.objectives import Read, TokenProbabilities, Tokens, TokenScores
 from nlpipe.compat.settings import Tagging
 from nlpipe.errors import DataError, UnsupportedError
+from nlpipe.inputs import as_text
 from nlpipe.objectives.base import Objective, Query
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class TokenClassificationPipeline(Pipeline[Tagging]):
     def query(self, value: Any, settings: Tagging) -> Query:
         """The text, or its words."""
         if not settings.is_split_into_words:
-            return Tokens(text_of(value, "an input"))
+            return Tokens(as_text(value, "an input"))
         if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
             raise DataError("with is_split_into_words an input is a list of words")
         starts, at = [], 0

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 from nlpipe.answering import DEPTH, answer
-from nlpipe.compat.base import Pipeline, is_stream, text_of
+from nlpipe.compat.base import Pipeline, is_stream
 from nlpipe.compat.settings import Continuing as ContinuingSettings
 from nlpipe.compat.settings import Translating, Writing
 from nlpipe.compat.texts import Continuing, Rendered, Rewriting, Told, asked, continued, decoded
 from nlpipe.errors import DataError, UnsupportedError
+from nlpipe.inputs import as_text
 from nlpipe.objectives.base import Generated, Objective, Prompt, Query, Segment
 
 WritingT = TypeVar("WritingT", bound=Writing)
@@ -53,7 +54,7 @@ class Text2TextGenerationPipeline(_WritingPipeline[WritingT]):
 
     def query(self, value: Any, settings: WritingT) -> Query:
         """The prefix and the text, which may be read in pieces."""
-        return Prompt((Segment(self.prefix(settings)), Segment(text_of(value, "an input"), "pieces")))
+        return Prompt((Segment(self.prefix(settings)), Segment(as_text(value, "an input"), "pieces")))
 
     def told(self, found: Generated, value: Any, settings: WritingT) -> list[dict[str, Any]]:
         """A mapping for each answer."""
@@ -148,7 +149,7 @@ class TextGenerationPipeline(_WritingPipeline[ContinuingSettings]):
         if _is_conversation(value):
             return Rendered(rendered=self._rendered(value, settings))
         cut: Literal["start", "end"] = "start" if settings.handle_long_generation is not None else "end"
-        return Prompt((Segment(self.prefix(settings)), Segment(text_of(value, "an input"), cut)))
+        return Prompt((Segment(self.prefix(settings)), Segment(as_text(value, "an input"), cut)))
 
     def _rendered(self, messages: Sequence[Mapping[str, Any]], settings: ContinuingSettings) -> str:
         if not getattr(self.tokenizer, "chat_template", None):

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from nlpipe import adapter, backbone, exported, kept_tokens, loading
+from nlpipe import adapter, backbone, exported, kept_tokens, loading, locating
 from nlpipe.card import CARD, Card, Export, is_artifact, read_card
 from nlpipe.errors import ArtifactError, UnsupportedError, suggest
 from nlpipe.exporting import graphs, quantising, texts, verifying
@@ -80,7 +80,7 @@ def export(
     _check(to, quantize, data)
     registry = plugins or Plugins.discover()
     watch("loading the model")
-    location = backbone.locate(model, offline=offline)
+    location = locating.locate(model, offline=offline)
     ours = is_artifact(location.folder) and task in (None, read_card(location.folder).task)
     pipe = _opened(model, location.folder, task, ours, offline, registry)
     folder = _place(location.folder, output, ours, model, to)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nlpipe import backbone, loading, upstream
+from nlpipe import backbone, loading, locating, upstream
 from nlpipe.card import is_artifact
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.inspect.reading import Reading, plain_pieces, read, shortened, written
@@ -41,9 +41,9 @@ class Subject:
     def __init__(self, name: str, *, offline: bool = False) -> None:
         self.name = name
         self.offline = offline
-        self.location = backbone.locate(name, offline=offline)
+        self.location = locating.locate(name, offline=offline)
         if not is_artifact(self.location.folder) and is_artifact(self.location.folder / "model"):
-            self.location = backbone.locate(str(self.location.folder / "model"))  # a run's folder: its model is meant
+            self.location = locating.locate(str(self.location.folder / "model"))  # a run's folder: its model is meant
 
     @property
     def ours(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from nlpipe.errors import UnsupportedError
+from nlpipe.processors import limited, processors
 
 if TYPE_CHECKING:
     from nlpipe.objectives.base import Batch
@@ -58,5 +59,9 @@ def feed(batch: Batch, names: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def threads_of(asked: int | None) -> int:
-    """How many threads a back end may take: as asked, else as OMP_NUM_THREADS says, else 0 for its own choice."""
-    return asked or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    """How many threads a back end may take: as asked, else as OMP_NUM_THREADS says, else 0 for its own choice.
+
+    Which counts the machine's cores: a process that may use fewer says how many.
+    """
+    said = asked or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    return said or (processors() if limited() else 0)

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from nlpipe import adapting, backbone, many, preparing, running, upstream
-from nlpipe.backbone import Backbone, Location
+from nlpipe.backbone import Backbone
 from nlpipe.errors import NlpipeError, RecipeError
 from nlpipe.generation import BEAMS, Generation
+from nlpipe.locating import Location
 from nlpipe.objectives.base import Objective
 from nlpipe.plugins import Plugins
 from nlpipe.preparing import AnyTask

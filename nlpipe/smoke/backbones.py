@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from nlpipe import backbone, scratch
+from nlpipe import locating, scratch
 from nlpipe.errors import ArtifactError
 from nlpipe.recipe import ModelSection, TokenizerSection
 from nlpipe.task import Family
@@ -76,7 +76,7 @@ def architecture_of(name: str) -> str:
 def here(name: str, revision: str) -> Path | None:
     """The folder with the model's config and tokenizer, with weights or without; None where they are not here."""
     try:
-        return backbone.locate(name, revision=revision, offline=True).folder
+        return locating.locate(name, revision=revision, offline=True).folder
     except ArtifactError:
         pass
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):

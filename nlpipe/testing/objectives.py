@@ -47,7 +47,7 @@ class ObjectiveCell:
         Raises CheckFailed where none can.
         """
         from nlpipe import backbone, upstream
-        from nlpipe.backbone import Location
+        from nlpipe.locating import Location
 
         words = words_in(str(query) for query, _ in self.subject.pairs)
         folder = self.lab.tiny(self.architecture, words, POSITIONS)

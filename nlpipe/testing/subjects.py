@@ -213,7 +213,7 @@ class TaskCell:
 
     def fresh(self) -> Fresh:
         """A model with a new head, and a few rows to learn, as a training has them before its first step."""
-        from nlpipe import backbone, data, preparing
+        from nlpipe import data, locating, preparing
 
         recipe = self.brief()
         split = data.load_splits({"train": recipe.data.train}, self.task.Example, {}, item=self.task.Item, seed=0)[
@@ -221,7 +221,7 @@ class TaskCell:
         ]
         task = self.subject.rows.task
         assert recipe.model.backbone is not None
-        place = backbone.locate(recipe.model.backbone, revision=recipe.model.revision, offline=True)
+        place = locating.locate(recipe.model.backbone, revision=recipe.model.revision, offline=True)
         objective, base = preparing.model(recipe, task, preparing.Start(place, place.folder))
         examples, objective = preparing.encode(task, objective, base, split)
         return Fresh(base.model, objective, base.tokenizers, examples[:8])

