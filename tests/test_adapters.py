@@ -111,7 +111,7 @@ def test_a_torn_adapter_is_refused(trainings: Trainings, tmp_path: Path) -> None
     with pytest.raises(ArtifactError, match="lacks the weights"):
         loading.load(copy)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ArtifactError, match="cannot be loaded"):
+    with pytest.raises(ArtifactError, match="is damaged or cut off"):
         loading.load(copy)
 
 

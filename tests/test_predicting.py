@@ -354,7 +354,7 @@ def test_choices_on_the_command_line(tmp_path: Path) -> None:
     ]:
         with pytest.raises(UnsupportedError, match=said):
             chosen(*arguments, objective="Seq2SeqText")
-    with pytest.raises(UnsupportedError, match="--option template: "):
+    with pytest.raises(UnsupportedError, match="option template: "):
         chosen(model, "summarization", {"template": "{nothing}"}, plugins)[0].open(plugins)
     with pytest.raises(UnsupportedError, match="--long none: it is window"):
         chosen("m", None, {}, plugins, long="none")
@@ -367,7 +367,7 @@ def test_choices_on_the_command_line(tmp_path: Path) -> None:
 def test_streams(pipe: Pipeline, tmp_path: Path, capfdbinary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard output stops at the first bad row unless a file is named."""
     source = lines(tmp_path / "in.jsonl", [{"text": "a"}, {"text": 5}, {"text": "b"}])
-    with pytest.raises(DataError, match="row 2: this row does not fit"):
+    with pytest.raises(DataError, match="row 2: this is not an input of classification"):
         predict(pipe, source, "-")
     capfdbinary.readouterr()
     done = predict(pipe, source, "-", errors=str(tmp_path / "bad.jsonl"))
