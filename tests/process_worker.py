@@ -1,4 +1,4 @@
-"""What each of two processes runs in tests/test_processes.py: all cases one after the other, in one start."""
+"""What each of two processes runs (tests/test_processes.py, test_pieces.py): all cases one after the other."""
 
 from __future__ import annotations
 
@@ -72,7 +72,12 @@ def backbones(folder: Path, *architectures: str) -> None:
         still(tiny(architecture, folder))
 
 
-if __name__ == "__main__":
-    for case in cases(Path(sys.argv[1]), Path(sys.argv[2])).values():
+def work(folder: Path, out: Path) -> None:
+    """All cases, in one of several processes."""
+    for case in cases(folder, out).values():
         report = run(case)
         assert (report.scores is not None) == (os.environ["RANK"] == "0")
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -22,10 +22,10 @@ from nlpipe.recipe import Recipe
 from nlpipe.running import run
 from nlpipe.testing import rules
 from tests import process_worker
+from tests.children import FORKING, forked
 from tests.support import labelled, recipe
-from tests.test_processes_gradient import forked
 
-forking = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
+forking = pytest.mark.skipif(not FORKING, reason="processes are forked")
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 
 # What `accelerate launch` makes of a configuration with these settings.

@@ -24,9 +24,11 @@ from nlpipe.running import run
 from nlpipe.testing import rules
 from nlpipe.world import World
 from tests import process_worker
+from tests.children import FORKING, forked
 from tests.support import labelled, recipe, tiny
 
-ROOT = Path(__file__).parents[1]
+forking = pytest.mark.skipif(not FORKING, reason="processes are forked")
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 CASES = ("whole", "adapter", "coupled")
 
 
@@ -35,15 +37,13 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folders of the same runs by one process and by two."""
     folder = tmp_path_factory.mktemp("processes")
     process_worker.backbones(folder)
+
+    def work(rank: int) -> None:
+        process_worker.work(folder, folder / "two")
+
+    assert forked(2, work) == [0, 0]
     for case in process_worker.cases(folder, folder / "one").values():
         run(case)
-    command = [sys.executable, "-m", "tests.process_worker", str(folder), str(folder / "two")]
-    before = Path.cwd()
-    os.chdir(ROOT)
-    try:
-        assert launch(command, 2) == 0
-    finally:
-        os.chdir(before)
     return folder / "one", folder / "two"
 
 
@@ -52,6 +52,7 @@ def events(folder: Path, kind: str) -> list[Mapping[str, Any]]:
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
+@forking
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_make_the_model_that_one_makes(both: tuple[Path, Path], case: str) -> None:
     one, two = both[0] / case, both[1] / case
@@ -66,6 +67,7 @@ def test_two_processes_make_the_model_that_one_makes(both: tuple[Path, Path], ca
     assert max(moved) > 1e-5  # or there would be nothing to agree on
 
 
+@forking
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_tell_what_one_tells(both: tuple[Path, Path], case: str) -> None:
     one, two = both[0] / case, both[1] / case
@@ -79,8 +81,26 @@ def test_two_processes_tell_what_one_tells(both: tuple[Path, Path], case: str) -
     assert all(a == pytest.approx(b, abs=1e-6) for a, b in zip(*looked, strict=True))
 
 
+@forking
 def test_a_process_without_rows_took_part(both: tuple[Path, Path]) -> None:
     assert min(event["examples"] for event in events(both[1] / "whole", "StepDone")) == 1
+
+
+@forking
+def test_those_that_are_started_know_what_forked_ones_know(tmp_path: Path) -> None:
+    """The world of `launch` is the one that the tests above compare."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
+    started, by_hand = tmp_path / "started", tmp_path / "forked"
+    code = f"import os; open('{started}-' + os.environ['RANK'], 'w').write(str([os.environ[n] for n in {names}]))"
+    assert launch([sys.executable, "-c", code], 2) == 0
+
+    def told(rank: int) -> None:
+        Path(f"{by_hand}-{rank}").write_text(str([os.environ[name] for name in names]))
+
+    assert forked(2, told) == [0, 0]
+    for rank in range(2):
+        said = Path(f"{started}-{rank}").read_text()
+        assert said == str([str(rank), str(rank), "2", "127.0.0.1"]) == Path(f"{by_hand}-{rank}").read_text()
 
 
 def script(tmp_path: Path, text: str) -> list[str]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import socket
-import sys
-import traceback
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +14,14 @@ from nlpipe import train
 from nlpipe.events import StepDone
 from nlpipe.objectives import SequenceLabel
 from nlpipe.world import join
+from tests.children import FORKING, forked
 from tests.small_training import training, weights
 from tests.support import tiny
 
 pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="processes are forked"),
+    pytest.mark.skipif(not FORKING, reason="processes are forked"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning"),
 ]
-
-
-PATIENCE = 120  # seconds
 
 
 def step(folder: Path, out: Path, **options: Any) -> tuple[float, float, dict[str, torch.Tensor]]:
@@ -40,30 +34,6 @@ def step(folder: Path, out: Path, **options: Any) -> tuple[float, float, dict[st
         made = training(folder, out, steps=1, learning_rate=1.0, clip=None, **options)
         (done,) = [event for event in train.train(made) if isinstance(event, StepDone)]
     return done.loss, done.norm, weights(made)
-
-
-def forked(world: int, work: Any) -> list[Any]:
-    """What `work(rank)` gives in each of so many processes that know of each other (gloo), through files."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    children = []
-    for rank in range(world):
-        child = os.fork()
-        if not child:
-            code = 1
-            faulthandler.dump_traceback_later(PATIENCE, exit=True)  # one that hangs says where, and ends
-            try:
-                names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1"}
-                os.environ.update({name: str(value) for name, value in names.items()} | {"MASTER_PORT": port})
-                work(rank)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        children.append(child)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.children import FORKING, in_a_fork
+
 from .source import ROOT
+
+pytestmark = [
+    pytest.mark.skipif(not FORKING, reason="processes are forked"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning"),
+]
 
 SKIPS = {
     "skips itself": "import pytest\ndef test_it(): pytest.skip('no luck')",
@@ -35,9 +41,14 @@ def session(tmp_path: Path) -> Path:
 def run(session: Path, test: str, **environment: str) -> tuple[int, str]:
     """pytest's exit status (0 passed, 1 failed, 2 not even collected) and output for a file with `test`."""
     (session / "test_it.py").write_text(test)
-    rest = {key: value for key, value in os.environ.items() if key not in {"CI", "NLPIPE_TEST_DATA"}}
-    command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=session, env=rest | environment, capture_output=True, text=True, check=False)
+
+    def work() -> None:
+        for key in ("CI", "NLPIPE_TEST_DATA"):
+            os.environ.pop(key, None)
+        os.environ.update(environment)
+        sys.exit(pytest.main(["-ra", "-p", "no:cacheprovider"]))
+
+    done = in_a_fork(work, session)
     return done.returncode, done.stdout
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from nlpipe.testing import rules
 from nlpipe.testing.tiny import tiny_model
+from tests import children
 
 SOURCE = Path(__file__).parent / "acme_words"
 
@@ -41,19 +44,34 @@ def nlpipe(site: Path, tmp_path: Path) -> Command:
     """The command line of an environment in which it is installed."""
 
     def call(*arguments: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
-        paths = os.pathsep.join([str(site), *filter(None, sys.path)])
-        done = subprocess.run(
-            [sys.executable, "-m", "nlpipe", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": paths, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        if children.FORKING and {"run", "predict"} & {*arguments}:  # what computes need not import torch anew
+            done = children.in_a_fork(partial(_elsewhere, site, arguments), tmp_path, environment)
+        else:
+            done = _afresh(site, arguments, tmp_path, environment)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done
 
     return call
+
+
+def _afresh(
+    site: Path, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(site), *filter(None, sys.path)])
+    return subprocess.run(
+        [sys.executable, "-m", "nlpipe", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _elsewhere(site: Path, arguments: Sequence[str]) -> None:
+    sys.path.insert(0, str(site))
+    importlib.invalidate_caches()
+    children.nlpipe(arguments)
 
 
 def test_it_is_found_and_listed(nlpipe: Command, site: Path) -> None:
