@@ -6,7 +6,6 @@ Knows no file format: how a file becomes rows is handed in.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from nlpipe.errors import DataError, Problem, suggest
-
-log = logging.getLogger("nlpipe")
 
 Rows = list[dict[str, Any]]
 
@@ -27,13 +24,23 @@ _QUERY_IDS = ("query_id", "query-id")
 _DOCUMENT_IDS = ("doc_id", "corpus-id")
 _RELEVANCE = ("relevance", "score")
 
+_ENDINGS = tuple(f"{kind}{zipped}" for kind in ("jsonl", "tsv", "csv", "json", "parquet") for zipped in ("", ".gz"))
+_SPLITS = {"validation": ("dev", "validation")}  # what the files of judgements are called in BEIR
+
 _SHOWN = 5
 
 
-def of(source: Any) -> dict[str, str] | None:
-    """The three files of a collection; None for a source of any other kind. Raises DataError where one is missing."""
+def of(source: Any, split: str = "test") -> dict[str, str] | None:
+    """The three files of a collection, named one by one or by the folder that they lie in; None for any other source.
+
+    A folder has `corpus` and `queries`, and `qrels` or, as BEIR's own data sets, `qrels/` with a file for each split.
+    Raises DataError where a file is missing.
+    """
     if isinstance(source, BaseModel):
         source = source.model_dump()
+    place = source.get("path") if isinstance(source, Mapping) else source
+    if isinstance(place, str | Path) and Path(place).is_dir():
+        return _in_folder(Path(place), split)
     if not isinstance(source, Mapping) or not set(PARTS) & set(source):
         return None
     lacking = [part for part in PARTS if part not in source]
@@ -45,21 +52,42 @@ def of(source: Any) -> dict[str, str] | None:
     return {part: str(source[part]) for part in PARTS}
 
 
-def read(source: Mapping[str, str], rows: Callable[[str], Rows]) -> tuple[Rows, Rows]:
-    """The judged queries and the documents.
+def _in_folder(folder: Path, split: str) -> dict[str, str] | None:
+    """The files of a collection's folder; None where it has no corpus and queries."""
+    found = {part: _file(folder, part) for part in PARTS}
+    if found["corpus"] is None or found["queries"] is None:
+        return None
+    judged = folder / "qrels"
+    if judged.is_dir():
+        names = _SPLITS.get(split, (split,))
+        found["qrels"] = next((file for name in names if (file := _file(judged, name))), None)
+        if found["qrels"] is None:
+            there = ", ".join(sorted(file.name for file in judged.iterdir())) or "nothing"
+            raise DataError(
+                f"{judged} has no {' or '.join(f'{name}.tsv' for name in names)}, the judgements of {split}; it has "
+                f"{there}. Name the files: {{corpus: …, queries: …, qrels: …}}"
+            )
+    if found["qrels"] is None:
+        raise DataError(f"{folder} has a corpus and queries, and no judgements: qrels/{split}.tsv, or qrels.tsv")
+    return {part: str(file) for part, file in found.items()}
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    """The first file of that name there is, whatever its format."""
+    return next((file for ending in _ENDINGS if (file := folder / f"{name}.{ending}").is_file()), None)
+
+
+def read(source: Mapping[str, str], rows: Callable[[str], Rows]) -> tuple[Rows, Rows, list[int]]:
+    """The judged queries, the documents, and the places from 1 of the queries without a judgement.
 
     A query has `id`, `query` and `relevant` (a document's id to its relevance), a document `id`, `title` and `text`.
-    Queries without a judgement are left out and counted in a warning, as usual with BEIR. Raises DataError for
-    missing columns, ids that occur twice, and judgements of queries or documents that are not there.
+    Queries without a judgement are left out, as usual with BEIR, whose file of queries is that of all splits. Raises
+    DataError for missing columns, ids that occur twice, and judgements of queries or documents that are not there.
     """
     documents = _by_id(rows(source["corpus"]), source["corpus"])
     queries = _by_id(rows(source["queries"]), source["queries"])
     relevant = _judgements(rows(source["qrels"]), source["qrels"], queries, documents)
-    unjudged = len(queries) - len(relevant)
-    if unjudged:
-        log.warning(
-            "%s: %d of %d queries have no judgement and are left out", source["queries"], unjudged, len(queries)
-        )
+    unjudged = [number for number, key in enumerate(queries, 1) if key not in relevant]
     asked = [
         {"id": key, "query": _cell(query, ("text",), source["queries"]), "relevant": relevant[key]}
         for key, query in queries.items()
@@ -69,7 +97,7 @@ def read(source: Mapping[str, str], rows: Callable[[str], Rows]) -> tuple[Rows, 
         {"id": key, "title": document.get("title") or None, "text": _cell(document, ("text",), source["corpus"])}
         for key, document in documents.items()
     ]
-    return asked, held
+    return asked, held, unjudged
 
 
 def write(folder: Path, queries: Rows, documents: Rows) -> dict[str, str]:

@@ -342,6 +342,10 @@ def predict(
         str | None, typer.Option("--long", metavar="window|truncate|error", help="What becomes of a too long text.")
     ] = None,
     columns: Columns = None,
+    collection: Annotated[
+        str | None,
+        typer.Option("--collection", metavar="FILE", help="The documents, for a task that ranks some."),
+    ] = None,
     input_format: Annotated[str | None, typer.Option(help="The input's format, where its name does not tell.")] = None,
     output_format: Annotated[
         str | None, typer.Option(help="The output's format, where its name does not tell.")
@@ -391,6 +395,7 @@ def predict(
             errors=errors,
             resume=resume,
             model=model,
+            collection=collection,
             engine=how,
             watch=watch,
         )

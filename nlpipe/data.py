@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from nlpipe import beir
 from nlpipe.errors import DataError, PluginError, Problem, nearest, suggest
+from nlpipe.events import RowsNoted
 from nlpipe.parsers import Faults, Row, check_columns
 from nlpipe.readers import (
     FORMATS,
@@ -66,7 +67,7 @@ class Split:
 
     `source` is the file's or data set's name as messages show it. `examples[i]`, `frame.iloc[i]` and
     `rows[i]` are one row: the record, all its original columns, and its number in the source, from 1. `items` is
-    the collection that came with them, empty for most.
+    the collection that came with them, empty for most; `notes` is what was left out in reading them.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Split:
     frame: pd.DataFrame
     rows: list[int]
     items: list[Record] = field(default_factory=list)
+    notes: list[RowsNoted] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +141,7 @@ def load_splits(
     for name, source in sources.items():
         if source is None or name in shares:
             continue
-        if (found := beir.of(source)) is not None:
+        if (found := beir.of(source, name)) is not None:
             splits[name] = _collection(name, found, record, item, columns)
             continue
         table = _read(source, name, hook, own)
@@ -177,11 +179,18 @@ def _spoken(split: Split) -> Split:
     kept = [at for at, example in enumerate(split.examples) if not example.says_nothing]
     if not kept:
         raise DataError(f"{split.source} ({split.name}) has empty rows alone")
-    left = len(split.examples) - len(kept)
+    left = [split.rows[at] for at, example in enumerate(split.examples) if example.says_nothing]
     if not left:
         return split
-    log.warning("%s (%s): %d empty row%s left out", split.source, split.name, left, "" if left == 1 else "s")
-    return _part(split, split.name, kept)
+    what = f"{len(left)} empty row{'' if len(left) == 1 else 's'} left out"
+    return replace(_part(split, split.name, kept), notes=[_noted(split.source, split.name, what, left)])
+
+
+def _noted(source: str, split: str, what: str, rows: Sequence[int]) -> RowsNoted:
+    """What is told of rows, in the log too."""
+    note = RowsNoted.of(split, source, what, rows)
+    log.warning("%s", note.sentence)
+    return note
 
 
 def _collection(
@@ -190,13 +199,15 @@ def _collection(
     """Queries as rows, with the documents that they are answered from as items."""
     if item is None:
         raise DataError(f"{name}: this task answers from no collection of documents; name a file of rows")
-    rows, documents = beir.read(source, lambda file: list(iter_rows(file)))
+    rows, documents, unjudged = beir.read(source, lambda file: list(iter_rows(file)))
     queries, corpus = source["queries"], source["corpus"]
     table = _table(as_rows(rows, queries, read_faults(queries)), queries, read_faults(queries))
     examples = cast(list[Record], _records(table, record, columns))
     held = _table(as_rows(documents, corpus, read_faults(corpus)), corpus, read_faults(corpus))
     items = cast(list[Record], _records(held, item, {}))
-    return Split(name, queries, examples, table.frame, table.frame.index.tolist(), items)
+    what = f"{len(unjudged)} of {len(unjudged) + len(rows)} queries have no judgement and are left out"
+    notes = [_noted(queries, name, what, unjudged)] if unjudged else []
+    return Split(name, queries, examples, table.frame, table.frame.index.tolist(), items, notes)
 
 
 # ---- sources to tables
@@ -409,4 +420,6 @@ def _part(whole: Split, name: str, positions: list[int]) -> Split:
         [whole.examples[position] for position in positions],
         whole.frame.iloc[positions],
         [whole.rows[position] for position in positions],
+        whole.items,
+        whole.notes if name == whole.name else [],
     )

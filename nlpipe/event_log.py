@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpipe import files
-from nlpipe.events import Event, RunFailed, RunFinished, RunInterrupted, RunResumed, RunStarted, Saved
+from nlpipe.events import Event, RowsNoted, RunFailed, RunFinished, RunInterrupted, RunResumed, RunStarted, Saved
 
 _ENDS = {kind.__name__ for kind in (RunFailed, RunFinished, RunInterrupted)}
 
@@ -62,11 +62,14 @@ class EventLog:
                 yield entry
 
     def _up_to(self, resumed: RunResumed) -> list[dict[str, Any]]:
-        """The events that the checkpoint knows of: one start, and what has a step up to its own."""
+        """The events that the checkpoint knows of: one start, each note once, and what has a step up to its own."""
         kept: list[dict[str, Any]] = []
         for entry in self.entries():
             name = entry["event"]
-            again = name == RunStarted.__name__ and any(other["event"] == name for other in kept)
+            if name == RunStarted.__name__:
+                again = any(other["event"] == name for other in kept)
+            else:
+                again = name == RowsNoted.__name__ and entry in kept
             over = name in _ENDS or entry.get("what") == "model" or entry.get("step", 0) > resumed.step
             if not again and not over:
                 kept.append(entry)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+NAMED = 5  # rows of a note that are named by their numbers; all are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,33 @@ class RunStarted(Event):
     trainable: int  # weights that receive a gradient
     parameters: int  # all weights
     padding: float  # share of the tokens in the first epoch's batches that is padding, 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class RowsNoted(Event):
+    """Rows of a split that are used, but not as they came, or not used: repaired, widened, left out.
+
+    `count` is how many rows `what` is about (0: the set as a whole), `rows` the first of their numbers in `source`.
+    """
+
+    split: str
+    source: str
+    what: str
+    count: int = 0
+    rows: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, split: str, source: str, what: str, rows: Sequence[int]) -> RowsNoted:
+        """What is to be told of these rows, of which the first are named."""
+        return cls(split, source, what, len(rows), tuple(rows[:NAMED]))
+
+    @property
+    def sentence(self) -> str:
+        """All of it in a line, as it is logged."""
+        more = f" and {self.count - len(self.rows):,} more" if self.count > len(self.rows) else ""
+        numbers = ", ".join(map(str, self.rows))
+        where = f" (row{'s' if self.count > 1 else ''} {numbers}{more})" if self.rows else ""
+        return f"{self.source} ({self.split}): {self.what}{where}"
 
 
 @dataclass(frozen=True, slots=True)

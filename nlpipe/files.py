@@ -11,7 +11,11 @@ import hashlib
 import os
 import re
 import shutil
+import sys
+import tempfile
+import time
 import uuid
+import weakref
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +24,8 @@ from nlpipe.errors import ArtifactError
 
 TEMPORARY = ".tmp-"
 """How the names of unfinished files and folders begin. Nothing under such a name is ever needed."""
+
+_JUST_MADE = 60  # seconds
 
 _OLD = ".old-"  # a folder moved aside while its successor takes its place
 
@@ -136,6 +142,47 @@ def sweep(folder: Path) -> None:
 def is_vacant(folder: Path) -> bool:
     """Whether a folder has nothing but what killed writers left."""
     return all(path.name.startswith(TEMPORARY) for path in folder.iterdir())
+
+
+def lent(owner: object, prefix: str) -> Path:
+    """A new folder among the system's temporary ones that goes when `owner` does.
+
+    A process that was killed leaves its own, which the next call with the same prefix removes: a folder is locked while
+    its process lives.
+    """
+    for leftover in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        _reclaim(leftover)
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    weakref.finalize(owner, _give_back, folder, _lock(folder))
+    return folder
+
+
+def _reclaim(folder: Path) -> None:
+    """Remove a folder that no living process holds; one just made may not be locked yet."""
+    with suppress(OSError):
+        if time.time() - folder.stat().st_mtime > _JUST_MADE and (lock := _lock(folder)) is not None:
+            _give_back(folder, lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A handle that locks the folder until it is closed; None where another has it, or there are no such locks."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _give_back(folder: Path, lock: int | None) -> None:
+    remove(folder)
+    if lock is not None:
+        os.close(lock)
 
 
 def unwritable(path: Path, error: OSError) -> ArtifactError:

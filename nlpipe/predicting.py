@@ -177,6 +177,7 @@ def predict(
     errors: str | None = None,
     resume: bool = False,
     model: str = "",
+    collection: str | None = None,
     engine: Engine = locally,
     watch: Watch | None = None,
 ) -> Predicted:
@@ -188,11 +189,16 @@ def predict(
 
     A row that cannot be read or answered goes to the file `errors` (JSON lines with `row`, `line`, `reason` and the
     `input`), and the rest goes on; None is `NAME.errors.jsonl` beside the output, and `raise` where that is a stream:
-    then the first bad row is the end. `resume` goes on with an output that an earlier call left unfinished, of the
-    same rows and the same `model`. `watch` is told now and then how far it is.
+    then the first bad row is the end. `collection` is the file of what a task answers from that ranks documents.
+    `resume` goes on with an output that an earlier call left unfinished, of the same rows and the same `model`. `watch`
+    is told now and then how far it is.
 
     Raises DataError for what cannot be read or written, and where no row at all could be answered.
     """
+    if collection is not None:
+        if engine is not locally:
+            raise UnsupportedError("a collection is searched in this process: leave --engine out")
+        pipe = over(pipe, collection)
     asking = Asking(pipe, dict(columns or {}), dict(options or {}))
     asking.check()
     own = pipe.task.formats
@@ -209,11 +215,27 @@ def predict(
         run: dict[str, Any] = {"model": model, "weights": fingerprint(pipe), "task": pipe.card.task, "input": source}
         run |= {"columns": asking.columns, "options": asking.options, "format": kind}
         run |= {"errors": kept and str(kept)}
+        run |= {"collection": collection} if collection is not None else {}
         return work.into(Journal.open(Path(target), kept, _plain(run), format=target_format, resume=resume))
     sink = sys.stdout.buffer if target == STREAM else Path(target)
     if whole:
         return work.as_own(own[kind], kind, sink)
     return work.as_stream(sink, kind)
+
+
+def over(pipe: Pipeline, collection: str) -> Pipeline:
+    """The pipeline answering from the rows of a file; `_id`, as BEIR has it, is an `id`.
+
+    Raises UnsupportedError for a task that answers from none, DataError for a file that cannot be read.
+    """
+    from nlpipe.data import read_table, records
+
+    kind = pipe.task.Item
+    if kind is None:
+        return pipe.index(())  # says which tasks do
+    table = read_table(collection)
+    columns = {"id": "_id"} if "_id" in table.columns and "id" in kind.model_fields else {}
+    return pipe.index(records(table, kind, columns, collection))
 
 
 def _errors_of(target: str, errors: str | None, *, beside: bool) -> Path | None:

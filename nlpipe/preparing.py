@@ -18,7 +18,8 @@ import torch
 from nlpipe import artifact, backbone, devices, locating, plugin_calls, scratch, upstream
 from nlpipe.card import Quantize, is_artifact, read_card
 from nlpipe.errors import ArtifactError, DataError, Problem, RecipeError, UnsupportedError, suggest
-from nlpipe.task import Family, Task
+from nlpipe.events import RowsNoted
+from nlpipe.task import Family, Note, Task
 from nlpipe.training import Every, Settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nlpipe.metrics import Metric
     from nlpipe.objectives.base import Objective, Row
     from nlpipe.recipe import Recipe, TrainSection
+    from nlpipe.tokens import Tokenizers
 
 log = logging.getLogger("nlpipe")
 
@@ -76,6 +78,23 @@ def options(task: type[AnyTask], given: Any, split: Split) -> Any:
 def items(task: AnyTask, split: Split) -> Sequence[Any]:
     """The collection that the split's rows are answered from: its own, or what its rows carry; none for most tasks."""
     return split.items or task.items_in(split.examples)
+
+
+def learnt(task: type[AnyTask], splits: Mapping[str, Split]) -> dict[str, Split]:
+    """The splits, the training rows without a collection: what they judge of it stands in rows of their own."""
+    train = splits.get("train")
+    if train is None or not train.items:
+        return dict(splits)
+    rows = list(task.learnt(train.examples, train.items))
+    places = [place for place, _ in rows]
+    spelt = replace(
+        train,
+        examples=[row for _, row in rows],
+        frame=train.frame.iloc[places],
+        rows=[train.rows[place] for place in places],
+        items=[],
+    )
+    return {**splits, "train": spelt}
 
 
 def labels(task: type[AnyTask], options: Any, wanted: Sequence[str] | None, split: Split) -> tuple[str, ...]:
@@ -225,10 +244,7 @@ def encode(task: AnyTask, objective: Objective, base: Backbone, split: Split) ->
 
 
 def golds(task: AnyTask, objective: Objective, split: Split) -> list[Any]:
-    """Every example's gold, with the task's notes on them in the log.
-
-    Raises one DataError for all rows that have none.
-    """
+    """Every example's gold. Raises one DataError for all rows that have none."""
     found, problems = [], []
     for number, example in zip(split.rows, split.examples, strict=True):
         try:
@@ -236,9 +252,29 @@ def golds(task: AnyTask, objective: Objective, split: Split) -> list[Any]:
         except DataError as error:
             problems.append(Problem(f"row {number}", "", str(error)))
     _refuse(problems, split)
-    for note in task.notes(split.examples, task.options):
-        log.warning("%s (%s): %s", split.source, split.name, note)
     return found
+
+
+def answerable(task: AnyTask, objective: Objective, tok: Tokenizers, split: Split) -> None:
+    """Raise one DataError for all rows to be scored that have no gold, or that the model cannot be asked."""
+    golds(task, objective, split)
+    problems = []
+    for number, example in zip(split.rows, split.examples, strict=True):
+        try:
+            objective.encode(plugin_calls.query(task, task.given(example), objective), None, tok)
+        except DataError as error:
+            problems.append(Problem(f"row {number}", "", str(error)))
+    _refuse(problems, split)
+
+
+def noted(task: AnyTask, split: Split) -> list[RowsNoted]:
+    """What is to be known of rows that are used, but not as they came; what the task says of them goes to the log."""
+    found = []
+    for note in task.notes(split.examples, task.options):
+        at = note.at if isinstance(note, Note) else {}
+        found.append(RowsNoted.of(split.name, split.source, str(note), [split.rows[place] for place in at]))
+        log.warning("%s", found[-1].sentence)
+    return [*split.notes, *found]
 
 
 def _refuse(problems: Sequence[Problem], split: Split) -> None:

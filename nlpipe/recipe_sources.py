@@ -106,7 +106,7 @@ class HubSource(Section):
 
 
 class CollectionSource(Section):
-    """Queries with judged documents of a collection, in the form of BEIR: rows to score, not to learn from."""
+    """Queries with judged documents of a collection, in the form of BEIR; a folder of such files is a path."""
 
     corpus: Name = Field(examples=["data/corpus.jsonl"])
     """the documents: `_id`, `title` (may be left out), `text`"""
@@ -158,10 +158,6 @@ def _table(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
-def _no_collection(value: Any) -> Any:
-    raise complain("is a collection (corpus, queries, qrels), which is only scored; to learn from, name rows of texts")
-
-
 def _share(value: Any) -> float:
     if not 0 < value < 1:
         raise complain(f"must be a share of train between 0 and 1, or {_SOURCE}; is {value:g}")
@@ -175,18 +171,15 @@ _SOURCES = (
     Annotated[str, BeforeValidator(_name), Tag("<name>")]
     | Annotated[FileSource, Tag("<file>")]
     | Annotated[HubSource, Tag("<hub>")]
+    | Annotated[CollectionSource, Tag("<collection>")]
 )
 Source = Annotated[
-    _SOURCES
-    | Annotated[SkipJsonSchema[Any], BeforeValidator(_no_collection), Tag("<collection>")]
-    | Annotated[_Rows, Tag("<table>")]
-    | Annotated[_Rows, Tag("<share>")],
+    _SOURCES | Annotated[_Rows, Tag("<table>")] | Annotated[_Rows, Tag("<share>")],
     Discriminator(_source_kind),
 ]
-"""A file's path, {path, format}, {hub, config, split, revision}, or from Python any table of rows."""
+"""A path, {path, format}, {hub, config, split, revision}, {corpus, queries, qrels}, or from Python a table of rows."""
 SourceOrShare = Annotated[
     _SOURCES
-    | Annotated[CollectionSource, Tag("<collection>")]
     | Annotated[_Rows, Tag("<table>")]
     | Annotated[
         float,
@@ -196,4 +189,4 @@ SourceOrShare = Annotated[
     ],
     Discriminator(_source_kind),
 ]
-"""A Source, a collection {corpus, queries, qrels}, or a share between 0 and 1 of the training rows, held out."""
+"""A Source, or a share between 0 and 1 of the training rows, held out."""

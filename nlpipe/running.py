@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
-import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -30,6 +27,7 @@ from nlpipe import (
     data_check,
     devices,
     evaluation,
+    files,
     loading,
     measured,
     parity,
@@ -155,7 +153,8 @@ def evaluate_model(
         measured.claim(output)
     evaluation.chosen(type(pipe.task), metrics)
     split = _test_split(type(pipe.task), source, columns, pipe.plugins)
-    preparing.golds(pipe.task, pipe.objective, split)
+    preparing.answerable(pipe.task, pipe.objective, pipe.tokenizers, split)
+    preparing.noted(pipe.task, split)
     pipe = _over(pipe, split)
     results = [result for result in pipe.map(map(pipe.task.given, split.examples)) if result is not None]
     scores = evaluation.evaluate(pipe.task, results, split.examples, metrics=metrics, bootstrap=bootstrap)
@@ -195,6 +194,7 @@ def evaluate_predictions(
     split, results = scored.read(
         asked, files, source, columns or {}, format=format, further=further, hook=registry.dataset
     )
+    preparing.noted(asked, split)
     scores = evaluation.evaluate(asked, results, split.examples, metrics=metrics, bootstrap=bootstrap)
     if output is not None:
         _keep(output, asked, split, scores, results)
@@ -268,8 +268,9 @@ class _Session:
         base = adapting.folded(base, start, self.recipe)
         for name, split in splits.items():
             if name != "train":  # a label that training never saw is found now, not after the training
-                preparing.golds(task, objective, split)
+                preparing.answerable(task, objective, base.tokenizers, split)
         encoded, objective = preparing.encode(task, objective, base, splits["train"])
+        notes = [note for split in splits.values() for note in preparing.noted(task, split)]
         training = self._training(task, objective, base, encoded, splits)
         training = adapting.adapt(training, self.recipe, base, start)
         model = training.model
@@ -278,6 +279,7 @@ class _Session:
         self.world.once(lambda: self.directory.begin(self.recipe, splits, self.world.size))
         with self._reporting():
             self._emit(self._start_event(training, base))
+            self._tell(notes)
             for event in train(training, resume=resume):
                 self._emit(event)
                 if isinstance(event, RunInterrupted):
@@ -311,14 +313,16 @@ class _Session:
         )
         _read_as(section, pipe)
         for split in splits.values():
-            preparing.golds(pipe.task, pipe.objective, split)
+            preparing.answerable(pipe.task, pipe.objective, pipe.tokenizers, split)
+        notes = [note for split in splits.values() for note in preparing.noted(pipe.task, split)]
         self.directory.begin(self.recipe, splits)
         with self._reporting():
+            self._tell(notes)
             return self._measure(pipe, splits, saved=False)
 
     def _splits(self) -> dict[str, Split]:
         section = self.recipe.data
-        splits = data.load_splits(
+        read = data.load_splits(
             {"train": section.train, "validation": section.validation, "test": section.test},
             self.kind.Example,
             section.columns,
@@ -328,6 +332,7 @@ class _Session:
             hook=self.plugins.dataset,
             own=self.kind.formats,
         )
+        splits = preparing.learnt(self.kind, read)
         scored, wanted = splits.get(self.recipe.split or ""), self.recipe.evaluate.slices
         if scored is not None and wanted:
             reporting.require_slices(self.kind, scored, wanted)  # said now, not after the training
@@ -335,9 +340,7 @@ class _Session:
 
     def _start(self, task: AnyTask, split: Split) -> preparing.Start:
         """The backbone; a new one lies in a temporary folder, which goes with this session."""
-        folder = Path(tempfile.mkdtemp(prefix="nlpipe-new-")) if self.recipe.model.new else self.directory.path
-        if self.recipe.model.new:
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = files.lent(self, "nlpipe-new-") if self.recipe.model.new else self.directory.path
         return preparing.start(self.recipe, task, split, folder, offline=self.offline)
 
     def _training(
@@ -507,6 +510,10 @@ class _Session:
             results=results,
             examples=examples,
         )
+
+    def _tell(self, notes: Sequence[Event]) -> None:
+        for note in notes:
+            self._emit(note)
 
     def _emit(self, event: Event) -> None:
         self.step = getattr(event, "step", self.step)

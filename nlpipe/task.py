@@ -218,6 +218,14 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
         """The collection that labelled rows carry themselves, for rows that came without one; none by default."""
         return ()
 
+    @classmethod
+    def learnt(cls, examples: Sequence[ExampleT], items: Sequence[Any]) -> Iterable[tuple[int, ExampleT]]:
+        """Rows to learn from, of rows that judge items of a collection: (place of the example, a row that needs none).
+
+        Only for a task with `Item`.
+        """
+        raise NotImplementedError(f"{cls.name} learns from no collection")
+
     def item_query(self, item: Any, objective: Objective) -> Query:
         """What to ask the model about one item of a collection. Only for a task with `Item`."""
         raise NotImplementedError(f"{self.name} answers from no collection")
@@ -238,8 +246,8 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     def notes(cls, examples: Sequence[ExampleT], options: OptionsT) -> tuple[str, ...]:
         """What a user should know of a set of gold rows that are not refused, such as repairs and their number.
 
-        Each is a sentence of its own; the core puts it behind the source's name and logs it once per set. A `Note` says
-        of which rows, and `nlpipe data check` names these.
+        Each is a sentence of its own, or a Note, which also says of which rows. The core puts it behind the source's
+        name, logs it once per set, and tells it in a run as `RowsNoted`; `nlpipe data check` shows the rows.
         """
         return ()
 

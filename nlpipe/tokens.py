@@ -200,6 +200,12 @@ class Tokenizer:
                 self._languages[language] = Layout(tuple(full[:start]), (), tuple(full[end:]), (0, 0, 0, 0, 0))
             return self._languages[language]
 
+    @property
+    def languages(self) -> tuple[str | None, str | None]:
+        """The source's and the target's that the tokenizer says it is for, of one that is for two alone (Marian's)."""
+        source, target = (getattr(self.upstream, name, None) for name in ("source_lang", "target_lang"))
+        return source or None, target or None
+
     def language_id(self, code: str) -> int:
         """The token of a language. Raises DataError for a code that the tokenizer does not know."""
         known = getattr(self.upstream, "lang_code_to_id", None) or {

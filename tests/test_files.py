@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import os
 import shutil
 import stat
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nlpipe import files
 from nlpipe.errors import ArtifactError
 from nlpipe.files import atomic_folder, atomic_write, sha256, sweep
 
@@ -218,3 +222,27 @@ def test_sweeping_removes_unfinished_things_only(tmp_path: Path) -> None:
     sweep(tmp_path / "not there")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["away", "model"]
     assert content(tmp_path) == {"away/kept": b""}
+
+
+def test_a_lent_folder_goes_with_its_owner_and_what_the_killed_left_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    class Owner: ...
+
+    owner, long_ago = Owner(), time.time() - 3600
+    held = files.lent(owner, "some-")
+    (held / "weights").write_text("…")
+    killed, other = tmp_path / "some-killed", tmp_path / "another"
+    for folder in (killed, other):
+        (folder / "inner").mkdir(parents=True)
+    fresh = tmp_path / "some-fresh"  # made by another process a moment ago, and not locked yet
+    fresh.mkdir()
+    for folder in (held, killed, other):
+        os.utime(folder, (long_ago, long_ago))
+    second = files.lent(owner, "some-")
+    assert sorted(tmp_path.iterdir()) == sorted([held, second, other, fresh])
+    del owner
+    gc.collect()
+    assert sorted(tmp_path.iterdir()) == sorted([other, fresh])

@@ -17,7 +17,7 @@ from nlpipe import DataError, Entities, Span, UnsupportedError
 from nlpipe.data import load_splits
 from nlpipe.objectives import TokenLabel
 from nlpipe.objectives.base import Words, WordScores
-from nlpipe.preparing import golds
+from nlpipe.preparing import golds, noted
 from nlpipe.rows import to_record
 from nlpipe.task import Family
 from nlpipe.testing.odd import odd_texts
@@ -281,12 +281,14 @@ def test_a_type_that_training_does_not_have() -> None:
 
 def test_notes_reach_the_log_with_their_source(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
-    file.write_text('{"tokens": ["a", "b"], "tags": ["B-x", "I-y-z"]}\n')
+    file.write_text('{"tokens": ["a"], "tags": ["O"]}\n{"tokens": ["a", "b"], "tags": ["B-x", "I-y-z"]}\n')
     split = load_splits({"test": str(file)}, TaggedText, {}, seed=1)["test"]
     with caplog.at_level(logging.WARNING, "nlpipe"):
-        golds(TASK, OBJECTIVE, split)
+        (note,) = noted(TASK, split)
     (message,) = [record.getMessage() for record in caplog.records]
     assert "a.jsonl (test): 1 tags in 1 rows are ill-formed IOB2" in message
+    assert message.endswith("the first is I-y-z at 'b' (row 2)")
+    assert (note.split, note.count, note.rows) == ("test", 1, (2,))
 
 
 def test_labels_do_not_depend_on_the_order_of_rows() -> None:

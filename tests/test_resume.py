@@ -17,7 +17,7 @@ import pytest
 from nlpipe import checkpoint
 from nlpipe.errors import ArtifactError, RecipeError
 from nlpipe.event_log import EventLog
-from nlpipe.events import RunFailed, RunResumed, RunStarted, Saved, StepDone
+from nlpipe.events import RowsNoted, RunFailed, RunResumed, RunStarted, Saved, StepDone
 from nlpipe.recipe import Recipe
 from nlpipe.running import RunReport, run
 from nlpipe.stopping import Stop
@@ -213,15 +213,18 @@ def test_a_resume_takes_out_what_happens_again(tmp_path: Path) -> None:
     events = EventLog(tmp_path / "events.jsonl")
     start = RunStarted("t", "b", "encoder", "O", 9, 9, 1, 1, 0.0)
     steps = [StepDone(n, 9, n / 3, 0.5, 1e-3, 1.0, 4, 40, 0.1) for n in range(1, 5)]
-    for event in (start, *steps[:2], Saved(2, "c/2", "checkpoint"), *steps[2:], RunFailed(4, "no"), start):
+    note = RowsNoted.of("train", "a.jsonl", "2 tags repaired", [3, 9])
+    for event in (start, note, *steps[:2], Saved(2, "c/2", "checkpoint"), *steps[2:], RunFailed(4, "no"), start, note):
         events.note(event)
     events.note(RunResumed(2, "c/2"))
     events.note(steps[2])
     events.note(start)
+    events.note(note)
     events.note(RunResumed(3, "c/3"))
     entries = [json.loads(line) for line in events.path.read_text().splitlines()]
     assert [(entry["event"], entry.get("step")) for entry in entries] == [
         ("RunStarted", None),
+        ("RowsNoted", None),
         ("StepDone", 1),
         ("StepDone", 2),
         ("Saved", 2),

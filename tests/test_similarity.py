@@ -18,6 +18,7 @@ from nlpipe.objectives import Embedding, SequenceLabel
 from nlpipe.objectives.base import Texts
 from nlpipe.pipelines import Pipeline
 from nlpipe.plugins import Plugins
+from nlpipe.preparing import learnt
 from nlpipe.recipe import Recipe, build
 from nlpipe.running import evaluate_model, run
 from nlpipe.testing import rules
@@ -457,6 +458,7 @@ QUERIES = ("oil for bicycles", "lunar air", "x")
 
 
 def _collection(folder: Path, **changes: str) -> dict[str, str]:
+    folder.mkdir(exist_ok=True)
     texts = {
         "corpus.jsonl": "\n".join(json.dumps({"_id": d["id"], **d}) for d in DOCUMENTS),
         "queries.jsonl": "\n".join(json.dumps({"_id": at, "text": text}) for at, text in enumerate(QUERIES, 1)),
@@ -499,9 +501,64 @@ def test_a_collection_is_whole_and_for_tasks_that_have_one(tmp_path: Path) -> No
         load_splits({"test": part}, JudgedSearch, {}, item=Document, seed=0)
     with pytest.raises(DataError, match="this task answers from no collection"):
         load_splits({"test": whole}, ScoredPair, {}, seed=0)
-    settings = {"task": "retrieval", "model": {"backbone": "x"}, "data": {"train": whole}, "train": {}}
-    with pytest.raises(RecipeError, match=r"is a collection .*, which is only scored"):
-        build(settings, Plugins.discover().tasks)
+
+
+def _folder(folder: Path, **judged: str) -> Path:
+    """The same as BEIR's data sets come: a folder with the judgements of each split."""
+    files = _collection(folder)
+    (folder / "qrels").mkdir()
+    head, *_ = Path(files["qrels"]).read_text().splitlines(keepends=True)
+    for name, rows in judged.items():
+        (folder / "qrels" / f"{name}.tsv").write_text(head + rows)
+    Path(files["qrels"]).unlink()
+    return folder
+
+
+def test_a_folder_of_a_collection_has_judgements_for_each_split(tmp_path: Path, finder: Pipeline) -> None:
+    folder = _folder(tmp_path, train="1\tbike\t1\n", dev="2\tmoon\t2\n2\ttea\t0\n", test="3\ttea\t1\n")
+    sources = {"train": str(folder), "validation": {"path": str(folder)}, "test": folder}
+    splits = load_splits(sources, JudgedSearch, {}, item=Document, seed=0)
+    asked = {name: [row.id for row in split.examples] for name, split in splits.items()}  # type: ignore[attr-defined]
+    assert asked == {"train": ["1"], "validation": ["2"], "test": ["3"]}
+    assert all(len(split.items) == 3 for split in splits.values())
+    assert evaluate_model(finder, {"path": str(folder), "format": None}, bootstrap=0).n == 1
+    with pytest.raises(DataError, match=r"has no extra.tsv, the judgements of extra; it has dev.tsv, test.tsv, train"):
+        load_splits({"extra": str(folder)}, JudgedSearch, {}, item=Document, seed=0)
+    with pytest.raises(DataError, match="this task answers from no collection"):
+        load_splits({"test": str(folder)}, ScoredPair, {}, seed=0)
+    (tmp_path / "queries.jsonl").unlink()
+    with pytest.raises(DataError, match="is a folder; name a file in it"):
+        load_splits({"test": str(folder)}, JudgedSearch, {}, item=Document, seed=0)
+
+
+def test_judged_documents_are_learnt_from(tmp_path: Path) -> None:
+    """Each document that answers is a match, those judged not to are hard negatives; the rest of a run is as ever."""
+    rows = "1\tbike\t1\n2\tmoon\t2\n2\ttea\t0\n2\tbike\t1\n"
+    folder = _folder(tmp_path / "data", train=rows, test="3\ttea\t1\n")
+    read = load_splits({"train": str(folder)}, JudgedSearch, {}, item=Document, seed=0)
+    train = learnt(Retrieval, read)["train"]
+    texts = {document["id"]: Document(**document).whole for document in DOCUMENTS}
+    assert train.examples == [
+        JudgedSearch(query="oil for bicycles", id="1", positive=texts["bike"]),
+        JudgedSearch(query="lunar air", id="2", positive=texts["moon"], negatives=(texts["tea"],)),
+        JudgedSearch(query="lunar air", id="2", positive=texts["bike"], negatives=(texts["tea"],)),
+    ]
+    assert (train.rows, train.items) == ([1, 2, 2], [])
+    settings = {"steps": 1, "batch_size": 3}
+    report = run(
+        search_recipe(
+            _bert(tmp_path), tmp_path / "run", data={"train": str(folder), "test": str(folder)}, train=settings
+        )
+    )
+    assert report.scores is not None
+    assert report.scores.n == 1
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert events[0]["examples"] == 3
+    told = {event["split"]: event["what"] for event in events if event["event"] == "RowsNoted"}
+    assert told == {
+        "train": "1 of 3 queries have no judgement and are left out",
+        "test": "2 of 3 queries have no judgement and are left out",
+    }
 
 
 def test_an_untouched_model_is_measured_on_a_collection(tmp_path: Path, finder: Pipeline) -> None:

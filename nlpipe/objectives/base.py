@@ -115,7 +115,8 @@ class Prompt(Query):
 
     `chat` makes the segments the user's turn in the model's own chat template. `choices` asks how likely each
     of them is as the answer instead of having one written. `languages` are the codes of source and target,
-    for models that are told them (mBART, M2M100, NLLB). With `each_turn` not only the gold is learnt of a
+    for models that are told them (mBART, M2M100, NLLB); `taught` those of all rows that the model learnt or learns
+    from: one that is told none is asked for no other. With `each_turn` not only the gold is learnt of a
     conversation, but each of the assistant's turns after those before it.
     """
 
@@ -124,6 +125,7 @@ class Prompt(Query):
     choices: tuple[str, ...] = ()
     chat: bool = False
     languages: tuple[str | None, str | None] | None = None
+    taught: tuple[str | None, str | None] | None = None
     each_turn: bool = False
 
     @property

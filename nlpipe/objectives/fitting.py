@@ -5,6 +5,7 @@ Knows no family: how many tokens a prompt has is asked of a function.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -83,17 +84,22 @@ class Fit:
 
     def _forgotten(self) -> Prompt:
         """The conversation without its oldest turns; what the system says stays."""
-        turns = list(self.query.messages)
-        while len(self.ids(replace(self.query, messages=tuple(turns)))) > self.room:
-            old = next((i for i, turn in enumerate(turns[:-1]) if turn.role != "system"), None)
-            if old is None:
-                raise DataError(
-                    f"the last message alone takes more than the {self.room} tokens that the model reads; shorten it"
-                )
-            del turns[old]
-            while old < len(turns) - 1 and turns[old].role == "assistant":  # an answer to what is forgotten
-                del turns[old]
-        return replace(self.query, messages=tuple(turns))
+        turns = self.query.messages
+        old = [at for at, turn in enumerate(turns[:-1]) if turn.role != "system"]
+        # Never an answer without what it answers: they are forgotten together.
+        borders = [at for at in range(len(old) + 1) if at == len(old) or at == 0 or turns[old[at]].role != "assistant"]
+
+        def without(border: int) -> Prompt:
+            gone = set(old[:border])
+            return replace(self.query, messages=tuple(turn for at, turn in enumerate(turns) if at not in gone))
+
+        # By halving: of a long conversation each try takes long.
+        at = bisect_left(borders, True, key=lambda border: len(self.ids(without(border))) <= self.room)
+        if at == len(borders):
+            raise DataError(
+                f"the last message alone takes more than the {self.room} tokens that the model reads; shorten it"
+            )
+        return without(borders[at])
 
 
 def _space_after(piece: str) -> str:

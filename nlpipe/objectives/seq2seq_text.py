@@ -78,6 +78,10 @@ class Seq2SeqText(TextObjective):
         beside = len(start) + len(answer or [])
         return Row(ids=context.ids, target=answer, place=replace(place, start=start), beside=beside)
 
+    def told(self, tok: Tokenizers) -> bool:
+        """Those of many languages are."""
+        return hasattr(tok.target.upstream, "src_lang")
+
     def _start(self, query: Prompt, tok: Tokenizers) -> tuple[int, ...]:
         """What the decoder reads before its answer."""
         if not tok.start:
@@ -85,19 +89,13 @@ class Seq2SeqText(TextObjective):
         if self.generation.forced_bos_token_id is not None:
             return tok.start[0], self.generation.forced_bos_token_id
         source, language = query.languages or (None, None)
-        multilingual = hasattr(tok.target.upstream, "src_lang")
-        if query.languages and multilingual and (language is None or source is None):
+        if query.languages is None or not self.told(tok):
+            return tok.start
+        if language is None or source is None:
             missing = "target_lang" if language is None else "source_lang"
             raise DataError(
                 f"this model is told its languages, and `{missing}` is not given: say it in the row or as "
                 f"task.{missing}; task.codes: false if the model is to learn one pair without"
-            )
-        if language is None:
-            return tok.start
-        if not multilingual:
-            raise DataError(
-                f"this model is told no languages, so the language {language!r} means nothing to it; set task.codes: "
-                "false to leave languages out of what it reads"
             )
         code = tok.target.language_id(language)
         return (code,) if tok.target.starts_with_language else (tok.start[0], code)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.generation import Generation
-from nlpipe.objectives import reading
+from nlpipe.objectives import codes, reading
 from nlpipe.objectives.base import (
     Batch,
     Generated,
@@ -89,6 +89,8 @@ class TextObjective(Objective):
         """A row per piece of the prompt and choice, or per window of a text; one row where there is a gold."""
         if isinstance(query, Text):
             return self.read(query.first, gold is not None, tok)
+        if query.languages and not self.told(tok):
+            codes.require(query, tok.source.languages, learnt=gold is not None)
         if gold is not None:
             return parts([self._learnt(asked, answer, tok) for asked, answer in _learnable(query, gold)])
         choices = [self.answer_ids(query, choice, tok, ended=False) for choice in query.choices]
@@ -101,6 +103,10 @@ class TextObjective(Objective):
             for number, ids in (enumerate(choices) if choices else [(None, None)])
         ]
         return parts([replace(row, seen=seen) for row in rows])
+
+    def told(self, tok: Tokenizers) -> bool:
+        """Whether the model is told languages by their tokens."""
+        return False
 
     @abstractmethod
     def read(self, text: str, learnt: bool, tok: Tokenizers) -> list[Row]:

@@ -148,9 +148,13 @@ def _listed(slices: Sequence[Slice]) -> tuple[tuple[Cell, ...], ...]:
 
 def _data(report: Report) -> str:
     body = "".join(section(detail) for detail in report.summary)
+    if notes := [event for event in report.events if event["event"] == "RowsNoted"]:
+        rows = tuple((n["split"], n["count"] or None, n["what"], ", ".join(map(str, n["rows"]))) for n in notes)
+        note = "They are used, but not as they came, or left out. Numbers are of the first rows, in their file."
+        body += section(Table("Rows to know of", note, ("split", "rows", "what", "numbers"), rows))
     if report.findings:
-        rows = tuple((one.level, one.split, one.count or None, one.what, one.advice) for one in report.findings)
-        body += section(Table("What a look at the data found", "", ("", "split", "rows", "found", "advice"), rows))
+        found = tuple((one.level, one.split, one.count or None, one.what, one.advice) for one in report.findings)
+        body += section(Table("What a look at the data found", "", ("", "split", "rows", "found", "advice"), found))
     return body
 
 

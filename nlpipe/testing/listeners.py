@@ -28,6 +28,7 @@ EVENTS: tuple[Event, ...] = (
         parameters=10,
         padding=0.25,
     ),
+    events.RowsNoted(split="train", source="train.jsonl", what="2 tags repaired", count=2, rows=(3, 9)),
     events.RunResumed(step=1, checkpoint="runs/x/checkpoints/1"),
     events.StepDone(
         step=1, steps=2, epoch=0.5, loss=0.7, learning_rate=1e-3, norm=1.0, examples=2, tokens=20, seconds=0.1

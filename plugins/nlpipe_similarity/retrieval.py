@@ -116,6 +116,19 @@ class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
         texts = (text for row in examples for text in (row.positive, *row.negatives))
         return [Document(text=text) for text in dict.fromkeys(texts) if text is not None]
 
+    @classmethod
+    def learnt(cls, examples: Sequence[JudgedSearch], items: Sequence[Document]) -> Iterable[tuple[int, JudgedSearch]]:
+        """A row for each document that answers a query, with those judged not to as `negatives`."""
+        texts = {str(at) if item.id is None else item.id: item.whole for at, item in enumerate(items)}
+        for place, row in enumerate(examples):
+            judged = row.relevant or {}
+            right = [key for key, value in judged.items() if value > 0]
+            if not right:
+                yield place, row  # what is wrong with it is said with its number
+            negatives = tuple(texts[key] for key, value in judged.items() if value <= 0)
+            for key in right:
+                yield place, JudgedSearch(query=row.query, positive=texts[key], negatives=negatives, id=row.id)
+
     def item_query(self, item: Document, objective: Objective) -> Query:
         """The document in its role."""
         return Texts((item.whole,), "document")
@@ -135,7 +148,8 @@ class Retrieval(Task[Search, JudgedSearch, Ranking, SearchOptions]):
         """The most alike documents. Raises UnsupportedError where no documents were given to look in."""
         if self._vectors is None:
             raise UnsupportedError(
-                "there are no documents to look in: pipe.index(documents) gives a pipeline that ranks them"
+                "there are no documents to look in: pipe.index(documents) gives a pipeline that ranks them, and "
+                "`nlpipe predict` takes --collection FILE"
             )
         assert isinstance(answer, Vectors)
         scores = alike(answer.values, self._vectors, answer.measure)[0]

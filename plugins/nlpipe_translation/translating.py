@@ -56,7 +56,9 @@ class Settings(TaskOptions):
     )
     chat: bool = Field(False, description="put what is asked as the user's turn into the model's chat template")
     codes: bool = Field(
-        True, description="tell the languages to a model that has tokens for them (mBART, M2M100, NLLB)"
+        True,
+        description="tell the languages to a model that has tokens for them (mBART, M2M100, NLLB), and refuse rows in "
+        "others than those of a model that has none",
     )
 
     tokenize: Literal["auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none", "flores101", "flores200"] = (
@@ -91,6 +93,7 @@ class Translation(Task[Given, Translated, Text, Settings]):
         if chosen.lowercase or chosen.tokenize != "auto" or chosen.target_lang:
             found = scores(chosen.tokenize, chosen.target_lang, lowercase=chosen.lowercase)
             self.metrics = found  # type: ignore[misc]  # a class variable for all who set no such option
+        self._taught = chosen.source_lang, chosen.target_lang  # whatever a call asks for
 
     @classmethod
     def row(cls) -> Mapping[Family, tuple[type[Objective], ...]]:
@@ -100,6 +103,13 @@ class Translation(Task[Given, Translated, Text, Settings]):
             Family.DECODER: (CausalText,),
             Family.ENCODER_DECODER: (Seq2SeqText,),
         }
+
+    @classmethod
+    def options_in(cls, examples: Sequence[Translated], options: Settings) -> Settings:
+        """The languages, where none is given and all rows that name one name the same: the model's, from then on."""
+        found = {name: {getattr(example, name) for example in examples} - {None} for name in FIELDS[1:]}
+        one = {name: codes.pop() for name, codes in found.items() if len(codes) == 1 and getattr(options, name) is None}
+        return options.model_copy(update=one)
 
     def objective(self, kind: type[Objective]) -> Objective:
         """One that writes."""
@@ -117,8 +127,10 @@ class Translation(Task[Given, Translated, Text, Settings]):
             if f"{{{name}}}" in template and values[name] is None:
                 raise DataError(f"`{name}` is missing, which the prompt names; give it in the row or as task.{name}")
         filled = prompts.fill(template, {k: v or "" for k, v in values.items()}, {"source": "pieces"})
-        told = self.options.codes and not decoder and f"{{{FIELDS[2]}}}" not in template
-        return Prompt(filled, chat=self.options.chat, languages=languages if told else None)
+        told = self.options.codes and f"{{{FIELDS[2]}}}" not in template  # else the prompt says it
+        return Prompt(
+            filled, chat=self.options.chat, languages=languages if told else None, taught=self._taught if told else None
+        )
 
     def gold(self, example: Translated, objective: Objective) -> str:
         """The first translation. An empty one would teach silence."""
