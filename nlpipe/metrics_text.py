@@ -6,7 +6,9 @@ BLEU Scores").
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,13 @@ if TYPE_CHECKING:
 
     from nlpipe.results import Text
 
+log = logging.getLogger("nlpipe")
+
 Right = Callable[[Any], Sequence[str]]
 """All right texts of an example."""
+
+SHIFTED = 1000
+"""Words of a text in which TER looks for shifts: about a quarter of a minute at worst (sacreBLEU 2.6)."""
 
 _VERSION = version("sacrebleu")
 
@@ -36,6 +43,49 @@ def streams(examples: Sequence[Any], right: Right) -> list[list[str | None]]:
         raise DataError(f"{without:,} of {len(found):,} rows have no right text, so that no answer can be scored")
     most = max(map(len, found), default=0)
     return [[texts[at] if at < len(texts) else None for texts in found] for at in range(most)]
+
+
+def common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
+    """The length of the longest common subsequence of words, a row of its table at a time as the bits of a number.
+
+    Hyyrö 2004, "Bit-parallel LCS-length computation revisited". A table with a cell for each pair of words would be
+    gigabytes for long texts.
+    """
+    one, other = sorted((one, other), key=len)
+    places, every = _places(one), (1 << len(one)) - 1
+    row = every  # a bit is 0 where the table rises
+    for word in other:
+        there = row & places.get(word, 0)
+        row = ((row + there) | (row - there)) & every
+    return len(one) - row.bit_count()
+
+
+def edits(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words must be put in, taken out or replaced to make one text the other (Levenshtein 1966).
+
+    Hyyrö 2003, "A bit-vector algorithm for computing Levenshtein and Damerau edit distances".
+    """
+    one, other = sorted((one, other), key=len)
+    if not one:
+        return len(other)
+    places, every, last = _places(one), (1 << len(one)) - 1, 1 << (len(one) - 1)
+    up, down, distance = every, 0, len(one)  # where the table's column rises and falls
+    for word in other:
+        same = places.get(word, 0)
+        level = (((same & up) + up) ^ up) | same
+        rises, falls = down | (every & ~(level | up)), up & level
+        distance += bool(rises & last) - bool(falls & last)
+        rises, falls = (rises << 1 | 1) & every, (falls << 1) & every
+        up, down = falls | (every & ~(same | down | rises)), rises & (same | down)
+    return distance
+
+
+def _places(words: Sequence[str]) -> dict[str, int]:
+    """Where each word stands, as the bits of a number."""
+    found: dict[str, int] = {}
+    for at, word in enumerate(words):
+        found[word] = found.get(word, 0) | 1 << at
+    return found
 
 
 def _counted(make: Callable[[Sequence[Any]], Any], right: Right, width: int) -> Callable[..., NDArray[Any]]:
@@ -120,16 +170,35 @@ def chrf(right: Right, *, words: int = 0, lowercase: bool = False) -> Metric:
     )
 
 
+@cache
+def _ter() -> type[Any]:
+    """sacreBLEU's TER, which for very long texts counts edits alone."""
+    from sacrebleu.metrics.ter import TER
+
+    class Bounded(TER):
+        """For texts of any length."""
+
+        def _compute_segment_statistics(self, hypothesis: str, ref_kwargs: dict[str, Any]) -> list[float]:
+            said, rights = hypothesis.split(), ref_kwargs["ref_words"]
+            longest = max(map(len, (said, *rights)))
+            if longest <= SHIFTED:
+                found: list[float] = super()._compute_segment_statistics(hypothesis, ref_kwargs)
+                return found
+            log.warning("ter: a text of %s words is compared without shifts, so that it is at most so high", longest)
+            return [min(edits(right, said) for right in rights), sum(map(len, rights)) / len(rights)]
+
+    return Bounded
+
+
 def ter(right: Right) -> Metric:
     """Edits per hundred words of the right texts, from 0 (Snover et al. 2006). Statistics [n, 2]: edits and words.
 
-    Of several right texts the nearest is edited towards, and their mean length counts.
+    Of several right texts the nearest is edited towards, and their mean length counts. Of texts of more than SHIFTED
+    words no shifts are looked for, which is told: it would take hours, and all memory.
     """
 
     def make(examples: Sequence[Any] = ()) -> Any:
-        from sacrebleu.metrics.ter import TER
-
-        return TER()
+        return _ter()()
 
     def value(rows: NDArray[Any]) -> float:
         return float(make()._compute_score_from_stats(rows.sum(axis=0).tolist()).score) if len(rows) else float("nan")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -12,6 +15,7 @@ from sacrebleu.metrics.ter import TER
 
 from nlpipe import evaluation
 from nlpipe.errors import DataError, UnsupportedError
+from nlpipe.metrics_text import SHIFTED, common_subsequence, edits
 from nlpipe.results import Text
 from nlpipe_generation import Writing
 from nlpipe_summarization import Summarization
@@ -177,3 +181,40 @@ def test_rows_without_a_right_text_are_not_scored(task: Any) -> None:
     field = next(name for name in task.Input.model_fields if name in {"source", "document", "prompt"})
     with pytest.raises(DataError, match=r"1 of 1 rows have no"):
         measured(task(), ["x"], [task.Example(**{field: "x"})])
+
+
+def test_rouge_of_a_very_long_text_takes_no_table_of_all_pairs_of_words() -> None:
+    """One of 50,000 words beside one of 1,000: rouge_score's own would have 50 million cells."""
+    words = [f"w{at % 997}" for at in range(50_000)]
+    row = Summarization.Example(document="d", summary=" ".join(words))
+    found = measured(Summarization(options=Summarization.Options(stemmer=False)), [" ".join(words[100:1100])], [row])
+    assert found.scores["rougeL"] == found.scores["rougeLsum"] == pytest.approx(2 * 1000 / 51_000)
+
+
+def table(one: str, other: str) -> tuple[int, int]:
+    """The longest common subsequence and the edit distance, cell by cell."""
+    common, distance = [[0] * (len(other) + 1)], [list(range(len(other) + 1))]
+    for at, word in enumerate(one, 1):
+        common.append([0])
+        distance.append([at])
+        for to, said in enumerate(other, 1):
+            same, left, up = word == said, (at, to - 1), (at - 1, to)
+            common[at].append(common[at - 1][to - 1] + 1 if same else max(common[i][j] for i, j in (left, up)))
+            distance[at].append(
+                min(distance[at - 1][to - 1] + (not same), *(distance[i][j] + 1 for i, j in (left, up)))
+            )
+    return common[-1][-1], distance[-1][-1]
+
+
+@given(one=st.text("abcd", max_size=12), other=st.text("abcd", max_size=12))
+def test_words_in_common_and_edits_are_those_of_the_whole_table(one: str, other: str) -> None:
+    assert (common_subsequence(one, other), edits(one, other)) == table(one, other)
+
+
+def test_ter_of_a_very_long_text_is_said_to_have_no_shifts(caplog: pytest.LogCaptureFixture) -> None:
+    draw = random.Random(1)
+    right = draw.choices([f"w{at}" for at in range(500)], k=SHIFTED + 1)
+    rows = [Translation.Example(source="x", target=text) for text in (" ".join(right), "a b c d e")]
+    found = measured(Translation(), [" ".join([*right[1:], "more"]), "d e a b c"], rows).scores["ter"]
+    assert found == pytest.approx(100 * (2 + 1) / (SHIFTED + 1 + 5))  # two words edited; two shifted, as one edit
+    assert f"a text of {SHIFTED + 1} words is compared without shifts" in caplog.text

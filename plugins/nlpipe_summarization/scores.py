@@ -16,6 +16,7 @@ import numpy as np
 
 from nlpipe.errors import DataError
 from nlpipe.metrics import Metric
+from nlpipe.metrics_text import common_subsequence
 from nlpipe.objectives.pieces import sentences
 
 if TYPE_CHECKING:
@@ -40,10 +41,17 @@ class Words:
 
 
 @cache
+def _words(stemmer: bool, script: str) -> Any:
+    from rouge_score.tokenizers import DefaultTokenizer
+
+    return Words() if script == "unicode" else DefaultTokenizer(stemmer)
+
+
+@cache
 def _scorer(kind: str, stemmer: bool, script: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer([kind], use_stemmer=stemmer, tokenizer=Words() if script == "unicode" else None)
+    return RougeScorer([kind], tokenizer=_words(stemmer, script))
 
 
 def mostly_ascii(text: str) -> bool:
@@ -58,6 +66,8 @@ def _rows(kind: str, stemmer: bool, script: Script, lines: Lines) -> Callable[..
     def f1(said: str, right: str) -> float:
         read = script if script != "auto" else "ascii" if mostly_ascii(right) else "unicode"
         pair = (_lines(right), _lines(said)) if split else (right, said)
+        if kind == "rougeL" or (kind == "rougeLsum" and not any("\n" in text for text in pair)):
+            return _longest(*(_words(stemmer, read).tokenize(text) for text in pair))
         return float(_scorer(kind, stemmer, read).score(*pair)[kind].fmeasure)
 
     def rows(results: Sequence[Text], examples: Sequence[Summarized]) -> NDArray[Any]:
@@ -69,6 +79,15 @@ def _rows(kind: str, stemmer: bool, script: Script, lines: Lines) -> Callable[..
         return np.array(found, dtype=float).reshape(len(found), 1)
 
     return rows
+
+
+def _longest(right: Sequence[str], said: Sequence[str]) -> float:
+    """rouge_score's F1 of the longest common subsequence of words, which is rougeLsum too where both are one line."""
+    if not right or not said:
+        return 0.0
+    common = common_subsequence(right, said)
+    precision, recall = common / len(said), common / len(right)
+    return 2 * precision * recall / (precision + recall) if common else 0.0
 
 
 def _lines(text: str) -> str:
