@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +19,9 @@ from nlpipe.adapter_prompts import Prompted, require_cache
 from nlpipe.adapter_training import Companion, RankCompanion
 from nlpipe.errors import ArtifactError, RecipeError, UnsupportedError
 from nlpipe.objectives.base import Objective
-from nlpipe.recipe_sections import AdapterSection
+
+if TYPE_CHECKING:
+    from nlpipe.recipe_sections import AdapterSection
 
 # AdaLoRA's paper gives the first 15 % of RTE's steps to a warm-up and the last half to the ranks as they are then
 # (Zhang et al. 2023, appendix: 600 and 1,800 of 3,900); it begins with half as many ranks again as it keeps.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlpipe import adapter, backbone, locating, sentence_files, upstream
+from nlpipe import backbone, locating, sentence_files, upstream
 from nlpipe.backbone import Backbone
 from nlpipe.card import CARD, Card, is_artifact, read_card
 from nlpipe.errors import ArtifactError, UnsupportedError, suggest
@@ -80,6 +80,8 @@ def head_labels(config: Any) -> tuple[str, ...]:
 
 def _save_adapter(model: nn.Module, folder: Path, base: Location) -> None:
     """PEFT's folder. A path relative to today's working directory would not be found tomorrow."""
+    from nlpipe import adapter
+
     adapter.save(model, folder)
     file = folder / "adapter_config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
@@ -107,6 +109,8 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
         if loaded.fresh:
             raise ArtifactError(f"{folder} lacks the weights of {', '.join(loaded.fresh)}: it is incomplete")
         return loaded
+    from nlpipe import adapter
+
     base = base_of(folder, card, offline=offline)
     loaded = backbone.load(
         base, objective, dtype=dtype, labels=card.labels, attention=card.attention, quantize=card.quantize

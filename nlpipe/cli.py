@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from nlpipe.errors import DataError, NlpipeError, RecipeError, UnsupportedError
+from nlpipe.starting import uncollected
 
 app = typer.Typer(
     name="nlpipe",
@@ -185,8 +186,9 @@ def run_command(
     quiet = quiet or not _first()
     if not quiet:
         _say("loading the libraries …")
-    from nlpipe import many, running
-    from nlpipe.progress import Watch
+    with uncollected():
+        from nlpipe import many, running
+        from nlpipe.progress import Watch
 
     watch = Watch(ERRORS)
     listeners = () if quiet else (watch,)
@@ -381,7 +383,8 @@ def predict(
         model, task, given, plugins, objective=objective, long=long, backend=backend, offline=offline
     )
     how = engine_of(engine, found, workers)
-    pipe = found.open(plugins)
+    with uncollected():
+        pipe = found.open(plugins)
     watch = None if quiet else Rows(ERRORS)
     try:
         done = predicting.predict(
@@ -692,17 +695,21 @@ def _pipeline(model: str, task: str | None, offline: bool, backend: Any = "auto"
     from nlpipe import loading
 
     plugins = _plugins()
-    if task is None:
-        return loading.load(model, backend=backend, offline=offline, plugins=plugins)
-    return loading.pipeline(task, model=model, backend=backend, offline=offline, plugins=plugins)
+    with uncollected():
+        if task is None:
+            return loading.load(model, backend=backend, offline=offline, plugins=plugins)
+        return loading.pipeline(task, model=model, backend=backend, offline=offline, plugins=plugins)
 
 
 def _options(given: list[str] | None) -> dict[str, Any]:
     """Options by name, each value as YAML has it: 4, true, [time, place]."""
+    pairs = _pairs(given, "--option", "KEY=VALUE, such as num_beams=4 or labels=[time, place]")
+    if not pairs:
+        return {}
     from nlpipe.recipe_yaml import parse
 
     found = {}
-    for name, text in _pairs(given, "--option", "KEY=VALUE, such as num_beams=4 or labels=[time, place]").items():
+    for name, text in pairs.items():
         read = parse(text, f"--option {name}", {}, 0)
         if read.faults:
             raise DataError(f"--option {name}={text}: {next(iter(read.faults.values()))[1]}")

@@ -15,16 +15,18 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pluggy
 
 from nlpipe import hookspecs
 from nlpipe.errors import NlpipeError, PluginError, Problem, nearest
-from nlpipe.events import Event
 from nlpipe.plugin_contract import HOOKS, AnyTask, check_hooks, checked_tasks
 from nlpipe.plugin_records import PluginRecord, line, refused, unread
 from nlpipe.plugin_settings import NO_PLUGIN, left_out
+
+if TYPE_CHECKING:
+    from nlpipe.events import Event
 
 __all__ = ["HEAVY", "HOOKS", "NO_PLUGIN", "AnyTask", "PluginRecord", "Plugins"]
 

@@ -15,7 +15,7 @@ from .source import CORE, PLUGINS, Import, Module, imports, modules
 # From the lowest layer to the highest. A module may import its own layer and those below it; a package stands
 # for all that is in it.
 LAYERS = (
-    "ahead arguments errors files launching pages processors upstream upstream_cache tokens vocabulary",
+    "ahead arguments errors files launching pages processors starting upstream upstream_cache tokens vocabulary",
     "task details results events metrics metrics_text hookspecs resources",
     "adapter_methods generation inputs recipe recipe_adapter recipe_files recipe_new recipe_sections recipe_sources "
     "recipe_sweep recipe_text recipe_training recipe_words recipe_yaml rows",
