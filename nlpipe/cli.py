@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from nlpipe.errors import DataError, NlpipeError, RecipeError, UnsupportedError
 from nlpipe.starting import uncollected
@@ -55,6 +56,14 @@ _blocked: list[str] = []
 _strict = False
 
 
+class _Lines(RichHandler):
+    """A message a line, so that each can be searched for in a log file."""
+
+    def render(self, *, record: logging.LogRecord, traceback: object, message_renderable: object) -> Text:
+        """The level and the message, whatever the width."""
+        return Text.assemble(self.get_level_text(record), str(message_renderable))
+
+
 def main() -> None:
     """Run the command line. A user's mistake ends with one message and exit code 2, a bug with its traceback."""
     # Before torch is loaded: threads that wait for each other sleep instead of spinning. Beside other work on two
@@ -63,7 +72,7 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns where every weight took part after all
         logging.disable(logging.NOTSET if _first() else logging.WARNING)
-    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=ERRORS, show_time=False, show_path=False)])
+    logging.basicConfig(format="%(message)s", handlers=[_Lines(console=ERRORS)])
     try:
         app(standalone_mode=True)
     except NlpipeError as error:

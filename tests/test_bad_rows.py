@@ -5,7 +5,9 @@ What is odd but no mistake (other scripts, empty texts where they mean something
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
+from nlpipe import cli
 from nlpipe.running import run
 from nlpipe.testing.subjects import rows_of
 from tests.support import PLUGINS, tiny
@@ -209,3 +213,35 @@ def test_odd_rows_are_answered(task: str, model: Callable[[str], Path], nlpipe: 
     ended = nlpipe("evaluate", model(task), "--data", rows, "--bootstrap", "0", "--json")
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["n"] == 2 + len(ODD[task])
+
+
+def test_what_is_done_to_rows_is_told_and_kept(
+    nlpipe: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line for each kind of repair, with the rows' numbers: on the terminal, in the log and in the report."""
+    tags = [["B-place", "O"], ["I-place", "O"], ["O", "I-place"], *[["B-place", "I-place"]] * 3, ["O", "I-place"]]
+    rows = lines(tmp_path / "rows.jsonl", [{"tokens": ["ba", "be"], "tags": list(row)} for row in tags])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(sections("ner", tmp_path, rows, tmp_path / "run")), encoding="utf-8")
+    ended = nlpipe("run", recipe, "--set", f"data.test={rows}")
+    assert ended.code == 0, ended.err
+    told = (
+        "3 tags in 3 rows are ill-formed IOB2 and were repaired as conlleval reads them; the first is I-place at 'ba'"
+    )
+    for split in ("train", "test"):
+        assert f"{rows} ({split}): {told} (rows 2, 3, 7)" in caplog.messages
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    notes = [event for event in events if event["event"] == "RowsNoted"]
+    assert [(note["split"], note["what"], note["count"], note["rows"]) for note in notes] == [
+        (split, told, 3, [2, 3, 7]) for split in ("train", "test")
+    ]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Rows to know of" in page
+    assert "2, 3, 7" in page
+
+
+def test_a_message_is_a_line_however_narrow_the_terminal() -> None:
+    out = io.StringIO()
+    handler = cli._Lines(console=Console(file=out, width=30, soft_wrap=True, highlight=False))
+    handler.emit(logging.LogRecord("nlpipe", logging.WARNING, "", 0, "[3] rows %s", ("of many words " * 5,), None))
+    assert out.getvalue() == f"WARNING [3] rows {'of many words ' * 5}\n"

@@ -106,7 +106,7 @@ def _read(
     splits: dict[str, Split] = {}
     shares = {name: source for name, source in sources.items() if isinstance(source, int | float)}
     for name, source in sources.items():
-        if source is None or name in shares or beir.of(source) is not None:
+        if source is None or name in shares or beir.of(source, name) is not None:
             continue
         splits[name], bad = data.sift(source, task.Example, columns, split=name, hook=hook, own=task.formats)
         findings += _unfit(name, {number: _told(error) for number, error in bad.items()}, "not fitting the task")

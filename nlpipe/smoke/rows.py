@@ -29,7 +29,7 @@ def missing(recipe: Recipe, plugins: Plugins) -> str | None:
     for name in SPLITS:
         source = getattr(recipe.data, name)
         if source is not None and not _is_here(source, name, plugins):
-            return _called(source)
+            return _called(source, name)
     return None
 
 
@@ -41,7 +41,7 @@ def _is_here(source: Any, split: str, plugins: Plugins) -> bool:
         except DataError:
             return False
         return True
-    if (collection := beir.of(source)) is not None:
+    if (collection := beir.of(source, split)) is not None:
         return all(Path(file).exists() for file in collection.values())
     path = source.path if isinstance(source, FileSource) else source
     if not isinstance(path, str | os.PathLike):
@@ -49,10 +49,10 @@ def _is_here(source: Any, split: str, plugins: Plugins) -> bool:
     return Path(path).exists() or plugins.dataset(source=str(path)) is not None
 
 
-def _called(source: Any) -> str:
+def _called(source: Any, split: str) -> str:
     if isinstance(source, HubSource):
         return f"the data set {source.hub}"
-    if (collection := beir.of(source)) is not None:
+    if (collection := beir.of(source, split)) is not None:
         return next(file for file in collection.values() if not Path(file).exists())
     return str(source.path if isinstance(source, FileSource) else source)
 
