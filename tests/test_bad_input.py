@@ -184,9 +184,10 @@ def test_long_texts_are_read_whole(task: str, kind: str, folder: Path) -> None:
     check_long(task, "bert", kind, 20_000, folder)
 
 
+# A million tokens where no space parts them: the tasks that answer with offsets show it for all.
 MILLION = [
-    *[(task, kind, "bert") for task in TASKS for kind in LONG],
-    *[("ner", kind, other) for kind in ("words", "one word") for other in ("gpt2", "llama", "t5", "marian")],
+    *[(task, kind, "bert") for task in TASKS for kind in LONG if kind != "no spaces" or task in ("ner", "qa")],
+    *[("ner", "one word", "gpt2"), ("ner", "one word", "llama"), ("ner", "words", "t5"), ("ner", "words", "marian")],
 ]
 
 
