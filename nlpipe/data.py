@@ -201,7 +201,10 @@ def _collection(
         raise DataError(f"{name}: this task answers from no collection of documents; name a file of rows")
     rows, documents, unjudged = beir.read(source, lambda file: list(iter_rows(file)))
     queries, corpus = source["queries"], source["corpus"]
-    table = _table(as_rows(rows, queries, read_faults(queries)), queries, read_faults(queries))
+    left_out = set(unjudged)
+    numbers = (number for number in range(1, len(rows) + len(unjudged) + 1) if number not in left_out)
+    judged = (Row(number, None, cells) for number, cells in zip(numbers, rows, strict=True))
+    table = _table(judged, queries, read_faults(queries))
     examples = cast(list[Record], _records(table, record, columns))
     held = _table(as_rows(documents, corpus, read_faults(corpus)), corpus, read_faults(corpus))
     items = cast(list[Record], _records(held, item, {}))

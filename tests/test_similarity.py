@@ -520,6 +520,7 @@ def test_a_folder_of_a_collection_has_judgements_for_each_split(tmp_path: Path, 
     splits = load_splits(sources, JudgedSearch, {}, item=Document, seed=0)
     asked = {name: [row.id for row in split.examples] for name, split in splits.items()}  # type: ignore[attr-defined]
     assert asked == {"train": ["1"], "validation": ["2"], "test": ["3"]}
+    assert [split.rows for split in splits.values()] == [[1], [2], [3]]  # as the file of queries has them
     assert all(len(split.items) == 3 for split in splits.values())
     assert evaluate_model(finder, {"path": str(folder), "format": None}, bootstrap=0).n == 1
     with pytest.raises(DataError, match=r"has no extra.tsv, the judgements of extra; it has dev.tsv, test.tsv, train"):
