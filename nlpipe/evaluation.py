@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -40,7 +41,7 @@ class Scores:
     statistics: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `--json` prints it: all but the rows' statistics."""
+        """As `--json` prints it: all but the rows' statistics. None for a score that is no number (nan, infinite)."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "statistics"}
 
 
@@ -147,4 +148,8 @@ def intervals(statistics: Mapping[Metric, Any], resamples: int, seed: int) -> di
 
 
 def _plain(value: Any) -> Any:
-    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

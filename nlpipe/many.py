@@ -362,8 +362,8 @@ class _Many:
     def scores(self, recipe: Recipe) -> dict[str, float]:
         """The scores of a finished run."""
         file = Path(recipe.output.dir) / "metrics.json"
-        found: dict[str, float] = self.world.once(lambda: json.loads(file.read_text(encoding="utf-8"))["scores"])
-        return found
+        found: dict[str, float | None] = self.world.once(lambda: json.loads(file.read_text(encoding="utf-8"))["scores"])
+        return {name: math.nan if value is None else value for name, value in found.items()}
 
     def outcome(self, trial: Trial, metric: Metric) -> Outcome | None:
         """What becomes of a trial; None where it was interrupted."""

@@ -118,7 +118,7 @@ def read(folder: Path, name: str = "") -> Measured:
             task=content["task"],
             split=content["split"],
             data=content["data"],
-            scores=content["scores"],
+            scores={name: float("nan") if value is None else value for name, value in content["scores"].items()},
             signatures=content["signatures"],
             statistics=statistics,
         )

@@ -101,7 +101,7 @@ def _both(task: Any, path: str, format: str | None, columns: Mapping[str, str]) 
         raise DataError(f"{path} has either right answers or those to be scored; name a file of each")
     found = _answers(task, path, kind, "pairs" if kind in task.formats else "answers")
     split = data.load_splits(
-        {"test": [row.cells for row in found]}, _lenient(task.Example, task.Input), columns, seed=SEED
+        {"test": [row.cells for row in found]}, _lenient(task.Judged or task.Example, task.Input), columns, seed=SEED
     )
     return replace(split["test"], source=path), found
 
@@ -118,7 +118,7 @@ def _rows(task: Any, source: Any, columns: Mapping[str, str], further: Sequence[
             source = task.gathered(list(data.iter_rows(path, kind, task.formats)))
         else:
             source = {"path": path, "format": kind}
-    record = _lenient(task.Example, task.Input)
+    record = _lenient(task.Judged or task.Example, task.Input)
     found = data.load_splits({"test": source}, record, columns, item=task.Item, seed=SEED, hook=hook, own=task.formats)[
         "test"
     ]

@@ -152,7 +152,8 @@ def _quarters(lengths: Sequence[int]) -> dict[str, NDArray[np.bool_]]:
     for low, high in pairwise(borders):
         last = high == borders[-1]
         mask = (sizes >= low) & ((sizes <= high) if last else (sizes < high))
-        found[f"{low} to {high if last else high - 1} words"] = mask
+        top = high if last else high - 1
+        found[f"{low} to {top} words" if top > low else f"{low} words"] = mask
     return found
 
 

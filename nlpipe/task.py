@@ -124,6 +124,7 @@ class Task(ABC, Generic[InputT, ExampleT, ResultT, OptionsT]):
     Input: ClassVar[type[Record]]
     Example: ClassVar[type[Record]]
     Result: ClassVar[type[Result]]
+    Judged: ClassVar[type[Record] | None] = None  # what scores need of an Example, where that is less
     Item: ClassVar[type[Record] | None] = None  # of the collection that inputs are answered from, if there is one
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     metrics: ClassVar[tuple[Metric, ...]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from textwrap import dedent
@@ -13,7 +14,7 @@ import pytest
 from nlpipe import evaluation
 from nlpipe.errors import DataError, UnsupportedError
 from nlpipe.plugins import Plugins
-from nlpipe.results import Entities, Label, Span
+from nlpipe.results import Entities, Label, Similarity, Span
 from nlpipe.rows import to_record
 
 PLUGINS = Plugins.discover()
@@ -138,3 +139,39 @@ def test_ours_as_a_metric_of_evaluate() -> None:
         references=[{"text": "t", "label": example.label} for example in examples],
     )
     assert found == {"accuracy": pytest.approx(accuracy.score(results, examples))}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_labels_at_random_score_as_in_scikit_learn(several: bool) -> None:
+    """Of one label each rows are kept as two numbers, of several as indicators; one label alone may be everywhere."""
+    from sklearn import metrics as sk
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    task = CLASSIFICATION(options=CLASSIFICATION.Options(multi_label=several))
+    draw = random.Random(7)
+    for size in (1, 2, 5, 40):
+        gold, said = (
+            [tuple(draw.sample("abcd", draw.randint(0, 3) if several else 1)) for _ in range(size)] for _ in range(2)
+        )
+        rows = [task.Example(text="t", labels=names) for names in gold]
+        results = [Label(names[0] if names else None, None, {}, names) for names in said]
+        found = evaluation.evaluate(
+            task, results, rows, metrics=["micro_f1", "weighted_f1", "hamming_loss"], bootstrap=0
+        ).scores
+        binary = MultiLabelBinarizer().fit([*gold, *said])
+        right, answered = binary.transform(gold), binary.transform(said)
+        if not np.asarray(right).any() or not np.asarray(answered).any():
+            continue
+        assert found["accuracy"] == pytest.approx(sk.accuracy_score(right, answered))
+        assert found["hamming_loss"] == pytest.approx(sk.hamming_loss(right, answered))
+        for name in ("macro", "micro", "weighted"):
+            assert found[f"{name}_f1"] == pytest.approx(sk.f1_score(right, answered, average=name, zero_division=0))
+        one = (right.ravel(), answered.ravel()) if several else ([g for (g,) in gold], [s for (s,) in said])
+        assert found["mcc"] == pytest.approx(sk.matthews_corrcoef(*one))
+
+
+def test_a_score_that_is_no_number_is_none_in_json() -> None:
+    task = PLUGINS.task("similarity")()
+    rows = [task.Example(text_a="a", text_b="b", score=1.0)] * 3
+    scores = evaluation.evaluate(task, [Similarity(0.5, "cosine")] * 3, rows, bootstrap=10)
+    assert json.loads(json.dumps(scores.to_dict(), allow_nan=False))["scores"] == {"spearman": None, "pearson": None}

@@ -20,7 +20,7 @@ from nlpipe.evaluation import evaluate
 from nlpipe.plugins import Plugins
 from nlpipe.report.charts import drawn
 from nlpipe.report.drawing import differences, marked, section
-from nlpipe.results import Answer, Entities, Label, Likelihood, Similarity, Span, Text
+from nlpipe.results import Answer, Entities, Label, Likelihood, Ranked, Ranking, Similarity, Span, Text
 from nlpipe.rows import to_record
 from nlpipe.task import Task
 
@@ -81,6 +81,15 @@ def answered(name: str) -> tuple[Task[Any, Any, Any, Any], Sequence[Any], Sequen
     if name == "similarity":
         rows = [example(text_a="a", text_b="b", score=float(at)) for at in range(12)]
         return kind(()), [Similarity(at / 12, "cosine") for at in range(12)], rows
+    if name == "retrieval":
+        rows = [example(query=f"which {at}", relevant={"right": 2.0, "found": 1.0, "nowhere": 1.0}) for at in range(12)]
+        documents = [
+            Ranked("wrong", 0.9, "of no use"),
+            Ranked("found", 0.8, "as well"),
+            Ranked("x", 0.7),
+            Ranked("y", 0.6),
+        ]
+        return kind(()), [Ranking((*documents, Ranked("right", 0.5, "the best one")))] * 12, rows
     if name == "language_modelling":
         rows = [example(text=f"too many words to read, they say {at}") for at in range(12)]
         return kind(()), [Likelihood(-20.0 - at, 8, 12.0) for at in range(12)], rows
@@ -101,7 +110,8 @@ def split(rows: Sequence[Any], **columns: Any) -> Split:
 
 
 @pytest.mark.parametrize(
-    "name", ["classification", "ner", "qa", "similarity", "translation", "language_modelling", "generative_qa"]
+    "name",
+    ["classification", "ner", "qa", "similarity", "retrieval", "translation", "language_modelling", "generative_qa"],
 )
 def test_a_page_stands_by_itself_and_shows_what_went_wrong(name: str, tmp_path: Path) -> None:
     task, results, rows = answered(name)
@@ -115,7 +125,26 @@ def test_a_page_stands_by_itself_and_shows_what_went_wrong(name: str, tmp_path: 
         assert metric in seen
         assert f"{value:.4f}" in seen
     wrong = {"classification": "text <b>39</b>", "ner": "place wrong", "qa": "Ada", "similarity": "out of place"}
+    wrong["retrieval"] = (
+        "1. wrong: of no use wrong 2. found: as well right 3. x wrong at 5: right: the best one missed "
+        "not found: nowhere missed"
+    )
     assert wrong.get(name, "too") in seen
+
+
+def test_a_column_is_of_numbers_or_of_texts() -> None:
+    page = section(Table("t", "", ("what", "value", "n"), (("a", 3, 1), ("b", "7 %", None))))
+    assert page.count('class="number"') == 2  # the head and one cell of the last
+    assert "<td>3</td>" in page
+
+
+def test_a_label_alone_has_its_errors_shown() -> None:
+    kind = PLUGINS.task("classification")
+    rows = [kind.Example(text=str(at), label="ab"[at % 2]) for at in range(4)]
+    titles = {d.title for d in kind(()).details([Label("a", None, {}, ("a",))] * 4, rows)}
+    assert "Errors" in titles
+    sure = {d.title for d in kind(()).details([Label("a", 0.7, {}, ("a",))] * 4, rows)}
+    assert {"The most confident errors", "How far probabilities can be trusted"} <= sure
 
 
 def test_details_of_labels_are_the_numbers_of_scikit_learn() -> None:

@@ -236,6 +236,29 @@ def test_squads_files_are_told_by_what_is_in_them(folder: Folder) -> None:
     assert folder.scores("qa", rows, ("dev", SQUAD)) == expected | best
 
 
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("r.jsonl", [{"id": "a", "answers": {"text": ["in Paris", "Paris"], "answer_start": [9, 9]}}]),
+        ("r.jsonl", [{"id": "a", "context": "in Paris", "answers": {"text": ["x", "Paris"], "answer_start": [1, 3]}}]),
+        ("r.jsonl", [{"id": "a", "question": "", "answers": ["Lyon", "Paris"]}]),
+        ("r.jsonl", [{"id": "a", "answers": "Paris"}]),
+        ("r.txt", "Paris\n"),
+        ("r.json", {"data": [{"paragraphs": [{"context": "", "qas": [
+            {"id": "a", "question": "Where?", "answers": [{"text": "Paris"}]}]}]}]}),
+    ],
+)  # fmt: skip
+def test_right_answers_need_no_places_to_be_scored_by(name: str, rows: Any, folder: Folder) -> None:
+    said = [{"id": "a", "prediction_text": "the Paris."}]
+    assert folder.scores("qa", said, (name, rows)) == {"f1": 1.0, "exact_match": 1.0}
+
+
+def test_a_line_without_a_right_answer_is_a_question_without_one(folder: Folder) -> None:
+    found = folder.scores("qa", "Paris\n\nx\n", ("right.txt", "Paris\n\n\n"), "said.txt")
+    assert found["has_answer_f1"] == 1.0
+    assert found["no_answer_f1"] == 0.5
+
+
 # Rankings
 
 QRELS = "1 0 a 2\n1 0 b 0\n1 0 c 1\n2 0 a 1\n3 0 b 1\n"

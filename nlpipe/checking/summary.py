@@ -50,5 +50,7 @@ def _summary(seen: Mapping[str, Sequence[View]], sources: Mapping[str, str]) -> 
         note = "" if shown is labels else f"{len(shown)} of {len(labels):,}: the most and the least frequent ones."
         yield Table("Labels", note, ("label", *seen), shares, tuple(seen))
     name, first = next(iter(seen.items()))
-    cells = tuple((view.number, _line(view.text, 200), _line(view.stratum or view.gold, 100)) for view in first[:SHOWN])
-    yield Table(f"The first rows of {name}", "", ("row", "input", "gold"), cells)
+    golds = [_line(view.answer, 100) for view in first[:SHOWN]]
+    named = ("row", "input", "gold") if any(golds) else ("row", "input")
+    cells = [(view.number, _line(view.text, 200), gold) for view, gold in zip(first, golds, strict=False)]
+    yield Table(f"The first rows of {name}", "", named, tuple(row[: len(named)] for row in cells))

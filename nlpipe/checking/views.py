@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One labelled row: `number` is its row in the source, `fields` the input's fields as texts, `gold` the rest."""
+    """One labelled row: `number` is its row in the source, `fields` the input's fields as texts, `gold` the rest.
+
+    `answer` is the gold to be read: its texts one after the other.
+    """
 
     number: int
     fields: Mapping[str, str]
     gold: str
     stratum: str | None
+    answer: str = ""
 
     @cached_property
     def key(self) -> tuple[str, ...]:
@@ -39,8 +43,9 @@ def views(task: type[Task[Any, Any, Any, Any]], examples: Sequence[Record], numb
     for number, example in zip(numbers, examples, strict=True):
         fields = {name: value for name in kinds if (value := getattr(example, name)) is not None}
         inputs = {name: " ".join(_texts(fields[name])) for name in fields if name in asked}
-        gold = repr([_comparable(fields[name]) for name in sorted(fields) if name not in asked])
-        found.append(View(number, inputs, gold, task.stratum(example)))
+        golds = [fields[name] for name in sorted(fields) if name not in asked]
+        answer = " | ".join(text for value in golds if (text := _said(value)))
+        found.append(View(number, inputs, repr(list(map(_comparable, golds))), task.stratum(example), answer))
     return found
 
 
@@ -64,6 +69,20 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(value.model_dump())
     elif value is not None:
         yield str(value)
+
+
+def _said(value: Any) -> str:
+    """A gold to be read: texts as they are, of mappings the names too."""
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(exclude_none=True)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {text}" for name, item in value.items() if (text := _said(item)))
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence):
+        texts = [text for item in value if (text := _said(item))]
+        return (" · " if any(" " in text for text in texts) else " ").join(texts)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _comparable(value: Any) -> Any:

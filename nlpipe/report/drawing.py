@@ -60,27 +60,28 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Cell]], shares: Iterab
     """Cells as a table; the columns in `shares` in percent."""
     names, percent, rows = list(columns), set(shares), [tuple(row) for row in rows]
     more = f'<p class="quiet">{len(rows) - MOST:,} rows more</p>' if len(rows) > MOST else ""
-    numbers = {at for row in rows[:MOST] for at, cell in enumerate(row) if isinstance(cell, int | float)}
+    texts = {at for row in rows[:MOST] for at, cell in enumerate(row) if isinstance(cell, str)}
     head = "".join(
-        f'<th class="number">{escape(name)}</th>' if at in numbers else f"<th>{escape(name)}</th>"
+        f"<th>{escape(name)}</th>" if at in texts else f'<th class="number">{escape(name)}</th>'
         for at, name in enumerate(names)
     )
     body = "".join(
-        "<tr>" + "".join(_cell(cell, name in percent) for name, cell in zip(names, row, strict=True)) + "</tr>"
+        f"<tr>{''.join(_cell(cell, at in texts, names[at] in percent) for at, cell in enumerate(row))}</tr>"
         for row in rows[:MOST]
     )
     tall = " tall" if len(rows) > TALL else ""
     return f'<div class="scroll{tall}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}'
 
 
-def _cell(cell: Cell, percent: bool) -> str:
+def _cell(cell: Cell, among_texts: bool, percent: bool) -> str:
+    kind = "" if among_texts else ' class="number"'
     if cell is None:
-        return '<td class="number quiet">–</td>'
+        return f'<td class="{"" if among_texts else "number "}quiet">–</td>'
     if isinstance(cell, str):
         return f"<td>{escape(cut(cell))}</td>"
     if percent:
-        return f'<td class="number">{100 * cell:.1f} %</td>'
-    return f'<td class="number">{cell:,}</td>' if isinstance(cell, int) else f'<td class="number">{cell:.4g}</td>'
+        return f"<td{kind}>{100 * cell:.1f} %</td>"
+    return f"<td{kind}>{cell:,}</td>" if isinstance(cell, int) else f"<td{kind}>{cell:.4g}</td>"
 
 
 def _matrix(detail: Matrix) -> str:

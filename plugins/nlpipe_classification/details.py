@@ -25,10 +25,10 @@ def details(
     yield _per_label(results, examples)
     if not multi:
         yield from _confusions(results, examples)
-    if all(result.scores for result in results):
+    if all(result.scores if multi else result.score is not None for result in results):
         yield from _calibration(results, examples, single=not multi)
         yield _thresholds(results, examples, threshold) if multi else _sure(results, examples)
-        yield from _errors(results, examples)
+    yield from _errors(results, examples)
 
 
 def _per_label(results: Sequence[Label], examples: Sequence[Labelled]) -> Table:
@@ -138,7 +138,7 @@ def _sure(results: Sequence[Label], examples: Sequence[Labelled]) -> Chart:
 
 def _errors(results: Sequence[Label], examples: Sequence[Labelled]) -> Iterator[Detail]:
     wrong = [(r, e) for r, e in zip(results, examples, strict=True) if set(r.labels) != set(e.names)]
-    wrong.sort(key=lambda pair: -(pair[0].score if pair[0].score is not None else 1 - max(pair[0].scores.values())))
+    wrong.sort(key=lambda pair: -_certainty(pair[0]))
     if wrong:
         items = tuple(
             Pair(
@@ -149,4 +149,13 @@ def _errors(results: Sequence[Label], examples: Sequence[Labelled]) -> Iterator[
             )
             for r, e in wrong[:SHOWN]
         )
-        yield Pairs("The most confident errors", f"{len(items)} of {len(wrong):,} errors, the surest first.", items)
+        known = any(map(_certainty, results))
+        title = "The most confident errors" if known else "Errors"
+        yield Pairs(title, f"{len(items)} of {len(wrong):,} errors{', the surest first' * known}.", items)
+
+
+def _certainty(result: Label) -> float:
+    """How probable the answer is; of none among several labels, that none holds. 0 where nothing is said of it."""
+    if result.score is not None:
+        return result.score
+    return 1 - max(result.scores.values()) if result.scores else 0.0

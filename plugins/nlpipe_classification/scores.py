@@ -1,13 +1,13 @@
 """The scores of labels: accuracy, macro F1 and Matthews' correlation, as scikit-learn defines them.
 
-Each row's statistics are indicators: which labels are right, and which were answered. One label or many
-then need no two kinds of counting.
+Each row's statistics say which labels are right and which were answered; most scores are made of their counts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 
     from nlpipe.results import Label
     from nlpipe_classification.examples import Labelled
+
+
+def labels(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
+    """What was right and what was answered, labels in the order of their names.
+
+    Of one label each, [n, 3]: the right one's number, the answered one's, and how many labels there are. Of any number
+    of labels, [n, 2 x labels]: the right ones as 0/1, then the answered ones.
+    """
+    rows = indicators(results, examples)
+    gold, answered = _halves(rows)
+    if not (_one_each(gold) and _one_each(answered)):
+        return rows
+    places = [side.argmax(axis=1) for side in (gold, answered)]
+    return np.stack([*places, np.full(len(rows), gold.shape[1])], axis=1)
 
 
 def indicators(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
@@ -36,21 +50,44 @@ def indicators(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArra
     return rows
 
 
+def _one_each(side: NDArray[Any]) -> bool:
+    return bool(side.shape[1]) and bool((side.sum(axis=1) == 1).all())
+
+
 def _halves(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     width = rows.shape[1] // 2
     return rows[:, :width], rows[:, width:]
 
 
+class _Counted(NamedTuple):
+    """Of each label: how often it is rightly answered, right, and answered, [labels] each. And rows all right."""
+
+    hits: NDArray[np.int64]
+    right: NDArray[np.int64]
+    said: NDArray[np.int64]
+    exact: int
+
+
+def _counted(rows: NDArray[Any]) -> _Counted:
+    """The counts of `labels`' rows, in either form; they are all that most scores need."""
+    if rows.shape[1] == 3:
+        gold, answered = (rows[:, at].astype(np.int64) for at in (0, 1))
+        same, size = gold == answered, int(rows[0, 2]) if len(rows) else 0
+        hits, right, said = (np.bincount(side, minlength=size) for side in (gold[same], gold, answered))
+        return _Counted(hits, right, said, int(same.sum()))
+    gold, answered = _halves(rows)
+    hits, right, said = (side.sum(axis=0, dtype=np.int64) for side in (gold & answered, gold, answered))
+    return _Counted(hits, right, said, int((gold == answered).all(axis=1).sum()))
+
+
 def accuracy(rows: NDArray[Any]) -> float:
     """The share of rows whose labels are exactly right; nan for no rows."""
-    gold, answered = _halves(rows)
-    return float((gold == answered).all(axis=1).mean()) if len(rows) else float("nan")
+    return _counted(rows).exact / len(rows) if len(rows) else float("nan")
 
 
 def macro_f1(rows: NDArray[Any]) -> float:
     """The mean over labels of 2 tp / (2 tp + fp + fn), over labels that occur in gold or answers."""
-    gold, answered = _halves(rows)
-    hits, right, said = (gold * answered).sum(axis=0), gold.sum(axis=0), answered.sum(axis=0)
+    hits, right, said, _ = _counted(rows)
     there = right + said > 0
     return float((2 * hits[there] / (right + said)[there]).mean()) if there.any() else float("nan")
 
@@ -60,53 +97,57 @@ def mcc(rows: NDArray[Any]) -> float:
 
     0 where gold or answers never vary.
     """
-    gold, answered = _halves(rows)
-    if not ((gold.sum(axis=1) == 1).all() and (answered.sum(axis=1) == 1).all()):
-        gold, answered = (np.stack([m.ravel(), 1 - m.ravel()], axis=1) for m in (gold, answered))
-    gold, answered = gold - gold.mean(axis=0), answered - answered.mean(axis=0)
-    spread = np.sqrt((gold * gold).sum() * (answered * answered).sum())
-    return float((gold * answered).sum() / spread) if spread else 0.0
+    hits, right, said, exact = _counted(rows)
+    whole = len(rows)
+    if rows.shape[1] != 3:  # two labels then: that one holds, and that it does not
+        whole = rows.size // 2
+        both, gold, answered = (int(counts.sum()) for counts in (hits, right, said))
+        exact = whole - gold - answered + 2 * both
+        right, said = np.array([gold, whole - gold]), np.array([answered, whole - answered])
+    # In exact whole numbers: products of counts may be beyond what int64 holds.
+    ours, theirs = ([int(count) for count in side] for side in (said, right))
+    spread = (whole**2 - sum(c * c for c in ours)) * (whole**2 - sum(c * c for c in theirs))
+    both = exact * whole - sum(a * b for a, b in zip(ours, theirs, strict=True))
+    return both / math.sqrt(spread) if spread else 0.0
 
 
 def micro_f1(rows: NDArray[Any]) -> float:
     """2 tp / (2 tp + fp + fn) over all decisions together; nan for none."""
-    gold, answered = _halves(rows)
-    there = gold.sum() + answered.sum()
-    return float(2 * (gold * answered).sum() / there) if there else float("nan")
+    hits, right, said, _ = _counted(rows)
+    there = right.sum() + said.sum()
+    return float(2 * hits.sum() / there) if there else float("nan")
 
 
 def weighted_f1(rows: NDArray[Any]) -> float:
     """The mean over labels of F1, each as often as it is right; nan where none ever is."""
-    gold, answered = _halves(rows)
-    hits, right, said = (gold * answered).sum(axis=0), gold.sum(axis=0), answered.sum(axis=0)
+    hits, right, said, _ = _counted(rows)
     there = right > 0
-    return (
-        float(np.average(2 * hits[there] / (right + said)[there], weights=right[there]))
-        if there.any()
-        else float("nan")
-    )
+    if not there.any():
+        return float("nan")
+    return float(np.average(2 * hits[there] / (right + said)[there], weights=right[there]))
 
 
-def _macro(rows: NDArray[Any], *, said: bool) -> float:
-    gold, answered = _halves(rows)
-    hits, right, whole = (gold * answered).sum(axis=0), gold.sum(axis=0), (answered if said else gold).sum(axis=0)
-    there = right + answered.sum(axis=0) > 0
-    shares = hits[there] / np.maximum(whole[there], 1)
+def _macro(rows: NDArray[Any], *, of: Literal["right", "said"]) -> float:
+    found = _counted(rows)
+    there = found.right + found.said > 0
+    shares = found.hits[there] / np.maximum(getattr(found, of)[there], 1)
     return float(shares.mean()) if there.any() else float("nan")
 
 
 def macro_precision(rows: NDArray[Any]) -> float:
     """The mean over labels, as in `macro_f1`, of tp / (tp + fp); 0 for a label that is never answered."""
-    return _macro(rows, said=True)
+    return _macro(rows, of="said")
 
 
 def macro_recall(rows: NDArray[Any]) -> float:
     """The mean over labels, as in `macro_f1`, of tp / (tp + fn); 0 for a label that is never right."""
-    return _macro(rows, said=False)
+    return _macro(rows, of="right")
 
 
 def samples_f1(rows: NDArray[Any]) -> float:
     """The mean over rows of each row's own F1 of its labels; 1 where there are none and none is answered."""
+    if rows.shape[1] == 3:
+        return accuracy(rows)
     gold, answered = _halves(rows.astype(int))
     there = gold.sum(axis=1) + answered.sum(axis=1)
     values = np.where(there > 0, 2 * (gold * answered).sum(axis=1) / np.maximum(there, 1), 1.0)
@@ -115,8 +156,9 @@ def samples_f1(rows: NDArray[Any]) -> float:
 
 def hamming_loss(rows: NDArray[Any]) -> float:
     """The share of decisions, each label for each row, that are wrong; of labels that occur anywhere in the data."""
-    gold, answered = _halves(rows)
-    return float((gold != answered).mean()) if gold.size else float("nan")
+    hits, right, said, _ = _counted(rows)
+    decisions = len(rows) * len(hits)
+    return float((right + said - 2 * hits).sum() / decisions) if decisions else float("nan")
 
 
 def of_label(name: str) -> Metric:
@@ -171,17 +213,15 @@ def mean(rows: NDArray[Any]) -> float:
     return float(rows.mean()) if len(rows) else float("nan")
 
 
-ACCURACY = Metric("accuracy", "accuracy|exact|nlpipe:1", indicators, accuracy)
-MACRO_F1 = Metric("macro_f1", "f1|macro|present-labels|nlpipe:1", indicators, macro_f1)
-MCC = Metric("mcc", "mcc|R_K|nlpipe:1", indicators, mcc)
-MICRO_F1 = Metric("micro_f1", "f1|micro|nlpipe:1", indicators, micro_f1)
-WEIGHTED_F1 = Metric("weighted_f1", "f1|weighted|nlpipe:1", indicators, weighted_f1)
-MACRO_PRECISION = Metric("macro_precision", "precision|macro|present-labels|nlpipe:1", indicators, macro_precision)
-MACRO_RECALL = Metric("macro_recall", "recall|macro|present-labels|nlpipe:1", indicators, macro_recall)
-SAMPLES_F1 = Metric("samples_f1", "f1|samples|none-and-none:1|nlpipe:1", indicators, samples_f1)
-HAMMING_LOSS = Metric(
-    "hamming_loss", "hamming|present-labels|nlpipe:1", indicators, hamming_loss, "minimize", perfect=0.0
-)
+ACCURACY = Metric("accuracy", "accuracy|exact|nlpipe:1", labels, accuracy)
+MACRO_F1 = Metric("macro_f1", "f1|macro|present-labels|nlpipe:1", labels, macro_f1)
+MCC = Metric("mcc", "mcc|R_K|nlpipe:1", labels, mcc)
+MICRO_F1 = Metric("micro_f1", "f1|micro|nlpipe:1", labels, micro_f1)
+WEIGHTED_F1 = Metric("weighted_f1", "f1|weighted|nlpipe:1", labels, weighted_f1)
+MACRO_PRECISION = Metric("macro_precision", "precision|macro|present-labels|nlpipe:1", labels, macro_precision)
+MACRO_RECALL = Metric("macro_recall", "recall|macro|present-labels|nlpipe:1", labels, macro_recall)
+SAMPLES_F1 = Metric("samples_f1", "f1|samples|none-and-none:1|nlpipe:1", labels, samples_f1)
+HAMMING_LOSS = Metric("hamming_loss", "hamming|present-labels|nlpipe:1", labels, hamming_loss, "minimize", perfect=0.0)
 ECE = Metric("ece", f"ece|answer|bins:{BINS},equal-width|nlpipe:1", certainties, ece, "minimize", perfect=0.0)
 # Brier 1950: the sum over all labels, 0 to 2; scikit-learn's brier_score_loss of two labels is half of it.
 BRIER = Metric("brier", "brier|all-labels|nlpipe:1", distances, mean, "minimize", perfect=0.0)

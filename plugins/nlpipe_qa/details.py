@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nlpipe.details import SHOWN, Chart, Detail, Line, Mark, Passage, Passages, Table
-from nlpipe_qa.scores import best, best_span, exact, overlap, share_of_none
+from nlpipe_qa.scores import best, best_span, exact, none_of, overlap, says_chances
 
 if TYPE_CHECKING:
     from nlpipe.results import Answer
@@ -42,13 +42,14 @@ def details(
 
 def _thresholds(results: Sequence[Answer], examples: Sequence[Answered], used: float | None) -> Iterator[Chart]:
     """F1 over the threshold of "no answer", as SQuAD 2.0's script looks for the best one."""
-    spans = [best_span(result) for result in results]
-    if any(span.score is None or span.no_answer_score is None for span in spans):
+    if not says_chances(results):
         return
-    share = np.array([share_of_none(span) for span in spans])
+    spans = [best_span(result) for result in results]
+    share = np.array([none_of(result) for result in results])
     answered = np.array([best(span.text, example, overlap) for span, example in zip(spans, examples, strict=True)])
     refused = np.array([best("", example, overlap) for example in examples])
-    steps = [at / 40 for at in range(41)]
+    odds = share.min() < 0 or share.max() > 1  # as those who answer elsewhere may count
+    steps = np.linspace(share.min(), share.max(), 41).tolist() if odds else [at / 40 for at in range(41)]
     points = tuple((step, float(np.where(share > step, refused, answered).mean())) for step in steps)
     silent = tuple((step, float((share > step).mean())) for step in steps)
     yield Chart(
@@ -78,8 +79,7 @@ def _grouped(title: str, groups: Sequence[str], right: Sequence[float], f1: Sequ
 
 
 def _passage(result: Answer, example: Answered) -> Passage:
-    answers = zip(example.answers.text, example.answers.answer_start, strict=True)
-    gold = {(start, start + len(text)) for text, start in answers}
+    gold = set(example.spans)
     said = set() if result.start is None or result.end is None else {(result.start, result.end)}
     marks = [
         *(Mark(*span, "", "right") for span in gold & said),
@@ -88,11 +88,15 @@ def _passage(result: Answer, example: Answered) -> Passage:
     ]
     low = max(0, min((mark.start for mark in marks), default=0) - AROUND)
     high = max((mark.end for mark in marks), default=AROUND) + AROUND
+    before, behind = "…" * (low > 0), "…" * (high < len(example.context))
+    at = low - len(before)
     moved = tuple(
-        sorted((Mark(m.start - low, m.end - low, m.label, m.kind) for m in marks), key=lambda m: (m.start, m.end))
+        sorted((Mark(m.start - at, m.end - at, m.label, m.kind) for m in marks), key=lambda m: (m.start, m.end))
     )
     # An answer made elsewhere may be a text alone, which stands nowhere.
     bare = "" if said else f"answered: {result.text!r}" if result.text else "answered: there is no answer"
     sure = "" if result.score is None else f"{100 * result.score:.0f} % sure"
     beside = ", ".join(filter(None, (bare, sure)))
-    return Passage(example.context[low:high], moved, example.question + (f" ({beside})" if beside else ""))
+    return Passage(
+        f"{before}{example.context[low:high]}{behind}", moved, example.question + (f" ({beside})" if beside else "")
+    )

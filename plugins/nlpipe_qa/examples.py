@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -65,6 +65,52 @@ class Answered(Asked):
         """The right answers as half-open character spans of the context."""
         pairs = zip(self.answers.text, self.answers.answer_start, strict=True)
         return tuple((start, start + len(text)) for text, start in pairs)
+
+
+class Judged(Answered):
+    """A question to score an answer by: where the right texts stand, the context and the question need not be known.
+
+    The right texts may be a list, or a single one. Of their places those count that the context confirms.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        data = texts_alone(data)
+        given = data.get("answers") if isinstance(data, Mapping) else None
+        if not isinstance(given, Mapping) or not isinstance(given.get("text"), list | tuple):
+            return data
+        texts, starts = tuple(given["text"]), given.get("answer_start") or ()
+        kept = tuple(text for text in texts if not isinstance(text, str) or text.strip())  # of a line left empty: none
+        placed = isinstance(starts, list | tuple) and len(starts) == len(kept) == len(texts) and None not in starts
+        return {**data, "answers": {**given, "text": kept, "answer_start": tuple(starts) if placed else ()}}
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        return self
+
+    @model_validator(mode="after")
+    def _gold(self) -> Self:
+        return self
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """The right answers whose places are known and right, as half-open character spans of the context."""
+        pairs = zip(self.answers.text, self.answers.answer_start, strict=False)
+        return tuple((at, at + len(text)) for text, at in pairs if at >= 0 and self.context.startswith(text, at))
+
+
+def texts_alone(data: Any) -> Any:
+    """Cells with right answers as SQuAD's mapping, also where they are one text, or a list of them."""
+    given = data.get("answers") if isinstance(data, Mapping) else None
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, list | tuple):
+        return {**data, "answers": {"text": tuple(given)}}
+    if isinstance(given, Mapping):
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+        return {**data, "answers": plain}
+    return data
 
 
 def _where(text: str, context: str) -> str:

@@ -20,7 +20,7 @@ from nlpipe.objectives.base import Passage, Query
 from nlpipe.results import Answer
 from nlpipe.task import Family, Format, Task, TaskOptions
 from nlpipe_qa.details import details
-from nlpipe_qa.examples import Answered, Answers, Asked
+from nlpipe_qa.examples import Answered, Answers, Asked, Judged
 from nlpipe_qa.scores import (
     AT_BEST,
     BY_CHARACTERS,
@@ -74,6 +74,7 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     summary: ClassVar[str] = "the part of a context that answers a question"
     Input = Asked
     Example = Answered
+    Judged = Judged
     Result = Answer
     Options = QuestionOptions
     metrics: ClassVar[tuple[Metric, ...]] = (F1, EXACT_MATCH)
@@ -83,6 +84,7 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
         "text": ("answer", "prediction_text"),
         "no_answer_score": ("no_answer_probability", "na_prob", "null_odds"),
     }
+    right_lines: ClassVar[str | None] = "answers"
     call_options: ClassVar[frozenset[str]] = frozenset({"threshold", "top_k"})
 
     def __init__(self, labels: Sequence[str] = (), options: QuestionOptions | None = None) -> None:
@@ -159,7 +161,7 @@ class QuestionAnswering(Task[Asked, Answered, Answer, QuestionOptions]):
     @classmethod
     def stratum(cls, example: Answered) -> str:
         """A share split off keeps the proportion of questions without an answer."""
-        return "answered" if example.spans else "none"
+        return "answered" if example.answers.text else "none"
 
     def besides(self, results: Sequence[Answer], examples: Sequence[Answered]) -> Sequence[Metric]:
         """Of rows that may have no answer, what the script of SQuAD 2.0 prints too; best thresholds where it can."""

@@ -16,6 +16,7 @@ from nlpipe.objectives.base import Answer as Given
 from nlpipe.objectives.base import Generated, Prompt, Query
 from nlpipe.results import Text
 from nlpipe.task import Family, Format, Record, Task, TaskOptions
+from nlpipe_qa.examples import texts_alone
 from nlpipe_qa.scores import BY_CHARACTERS, EXACT_MATCH, F1, OLD
 from nlpipe_qa.squad import SQUAD
 
@@ -45,15 +46,7 @@ class QuestionAnswered(Question):
     @classmethod
     def _plain(cls, data: Any) -> Any:
         """One text, or a list of them, in place of SQuAD's mapping."""
-        given = data.get("answers") if isinstance(data, Mapping) else None
-        if isinstance(given, str):
-            return {**data, "answers": {"text": (given,)}}
-        if isinstance(given, list | tuple):
-            return {**data, "answers": {"text": tuple(given)}}
-        if isinstance(given, Mapping):
-            plain = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-            return {**data, "answers": plain}
-        return data
+        return texts_alone(data)
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

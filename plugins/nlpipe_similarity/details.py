@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nlpipe.details import Chart, Detail, Line, Pair, Pairs, Table, worst
-from nlpipe_similarity.ranks import gains, ndcg
+from nlpipe.details import Chart, Detail, Line, Mark, Passage, Passages, Table, worst
+from nlpipe_similarity.ranks import gains, ndcg, relevance
 
 if TYPE_CHECKING:
     from nlpipe.results import Ranking, Similarity
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DOTS = 2000  # points of a chart; of more rows every so-manieth is drawn
 BEST = 3  # documents that are shown of a ranking
+LETTERS = 200  # of each of them
 
 
 def pair_details(results: Sequence[Similarity], examples: Sequence[ScoredPair]) -> Iterator[Detail]:
@@ -35,15 +36,15 @@ def pair_details(results: Sequence[Similarity], examples: Sequence[ScoredPair]) 
     )
     gaps = (rankdata(said) - rankdata(right)) / len(scored)
     items = tuple(
-        Pair(
+        Passage(
             f"{scored[at][1].text_a}\n{scored[at][1].text_b}",
-            (f"score {right[at]:g}",),
-            f"{scored[at][0].measure} {said[at]:.3f}",
+            (),
+            f"score {right[at]:g}, {scored[at][0].measure} {said[at]:.3f}: "
             f"{'too high' if gaps[at] > 0 else 'too low'} by {100 * abs(gaps[at]):.0f} % of the pairs",
         )
         for at in worst((-np.abs(gaps)).tolist())
     )
-    yield Pairs("The pairs most out of place", "By how far their places in the two orders differ.", items)
+    yield Passages("The pairs most out of place", "By how far their places in the two orders differ.", items)
 
 
 def search_details(results: Sequence[Ranking], examples: Sequence[JudgedSearch]) -> Iterator[Detail]:
@@ -55,20 +56,37 @@ def search_details(results: Sequence[Ranking], examples: Sequence[JudgedSearch])
         "Where the first right document stands", "", ("rank", "queries"), (*rows, ("below", firsts.count(None)))
     )
     values = [ndcg(*pair) for pair in judged]
-    items = tuple(
-        Pair(
-            examples[at].query,
-            tuple(_right(examples[at])),
-            "\n".join(f"{d.id}: {d.text[:200]}" for d in results[at].documents[:BEST]),
-            f"nDCG@10 {values[at]:.2f}",
-        )
-        for at in worst(values)
-    )
-    yield Pairs("The worst rankings", f"The first {BEST} documents of each.", items)
+    texts = {document.id: document.text for result in results for document in result.documents}
+    items = tuple(_ranking(results[at], examples[at], texts, f"nDCG@10 {values[at]:.2f}") for at in worst(values))
+    yield Passages("The worst rankings", f"The first {BEST} documents of each, and right ones that stand below.", items)
+
+
+def _ranking(result: Ranking, example: JudgedSearch, texts: Mapping[str, str], score: str) -> Passage:
+    """The first documents a line each, right or wrong, and the best of the right ones that are not among them."""
+    first, places = result.documents[:BEST], {d.id: rank for rank, d in enumerate(result.documents, 1)}
+    lines: list[tuple[str, Literal["right", "wrong", "missed"]]] = [
+        (f"{rank}. {_document(d.id, d.text)}", "right" if relevance(d, example) > 0 else "wrong")
+        for rank, d in enumerate(first, 1)
+    ]
+    lacking = [name for name in _right(example) if name not in {part for d in first for part in (d.id, d.text)}]
+    for name in lacking[:BEST]:
+        place = f"at {places[name]}" if name in places else "not found"
+        lines.append((f"{place}: {_document(name, texts.get(name, ''))}", "missed"))
+    more = f" ({len(lacking) - BEST} more are right)" if len(lacking) > BEST else ""
+    marks, at = [], 0
+    for line, kind in lines:
+        marks.append(Mark(at, at + len(line), "", kind))
+        at += len(line) + 1
+    return Passage("\n".join(line for line, _ in lines), tuple(marks), f"{example.query} ({score}){more}")
+
+
+def _document(name: str, text: str) -> str:
+    return ": ".join(filter(None, (name, " ".join(text[:LETTERS].split()))))
 
 
 def _right(example: JudgedSearch) -> list[str]:
+    """The ids of the right documents, the best first; the text of the one that rows bring themselves."""
     if example.relevant is None:
         return [example.positive or ""]
     judged = sorted(example.relevant.items(), key=lambda pair: -pair[1])
-    return [document for document, relevance in judged if relevance > 0]
+    return [document for document, grade in judged if grade > 0]

@@ -15,7 +15,7 @@ from nlpipe.metrics import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nlpipe.results import Ranking
+    from nlpipe.results import Ranked, Ranking
     from nlpipe_similarity.retrieval import JudgedSearch
 
 DEPTH = 10
@@ -23,11 +23,18 @@ DEPTH = 10
 
 def gains(result: Ranking, example: JudgedSearch, depth: int = DEPTH) -> tuple[list[float], list[float]]:
     """The relevance of each of the first documents, and of all relevant documents, the largest first."""
+    found = [relevance(document, example) for document in result.documents[:depth]]
     if example.relevant is None:
-        return [float(document.text == example.positive) for document in result.documents[:depth]], [1.0]
+        return found, [1.0]
     judged: Mapping[str, float] = example.relevant
-    found = [max(judged.get(document.id, 0.0), 0.0) for document in result.documents[:depth]]
     return found, sorted((value for value in judged.values() if value > 0), reverse=True)
+
+
+def relevance(document: Ranked, example: JudgedSearch) -> float:
+    """How well a document answers a query, from 0; 0 where nobody judged it."""
+    if example.relevant is None:
+        return float(document.text == example.positive)
+    return max(example.relevant.get(document.id, 0.0), 0.0)
 
 
 def ndcg(found: Sequence[float], there: Sequence[float], depth: int = DEPTH) -> float:

@@ -13,6 +13,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nlpipe.errors import DataError
 from nlpipe.task import Format, FormatRow
 
@@ -140,6 +142,6 @@ def _name(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def ordered(scores: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Documents by their scores, as trec_eval orders them."""
-    order = sorted(scores.items(), key=lambda pair: (pair[1], pair[0]), reverse=True)
+    """Documents by their scores, as trec_eval orders them: it keeps them in single precision, where more are equal."""
+    order = sorted(scores.items(), key=lambda pair: (float(np.float32(pair[1])), pair[0]), reverse=True)
     return [{"id": name, "similarity": score} for name, score in order]
