@@ -221,7 +221,7 @@ def test_a_hub_model_by_name(hub: str, tmp_path: Path) -> None:
     script = """
 import logging, sys
 logging.basicConfig(format="%(message)s")
-from nlpipe import backbone, locating
+from nlpipe import locating
 from nlpipe.errors import ArtifactError
 for name in sys.argv[1:]:
     try:

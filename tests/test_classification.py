@@ -71,6 +71,7 @@ def test_a_score_of_a_resample_is_the_score_of_its_rows() -> None:
         assert metric.value(rows[chosen]) == pytest.approx(direct)
 
 
+@pytest.mark.slow  # through the whole evaluation; tests/test_uncertainty.py has the intervals themselves in every run
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """95 % of 200 intervals over simulated answers of known accuracy; 90 to 99 % is within chance."""
     draw = np.random.default_rng(1)
@@ -189,7 +190,8 @@ def test_pairs_are_read_as_two_segments(trainings: Trainings, tmp_path: Path) ->
         return made
 
     folder = tiny("bert", trainings.folder)
-    report = run(recipe(folder, tmp_path / "run", data={"train": rows(200), "test": rows(60)}))
+    data, train = {"train": rows(200), "test": rows(60)}, {**TRAIN, "steps": 100}
+    report = run(recipe(folder, tmp_path / "run", data=data, train=train))
     assert report.scores is not None
     assert report.scores.scores["accuracy"] >= 0.9
 

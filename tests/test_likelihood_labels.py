@@ -17,7 +17,7 @@ from nlpipe.testing import rules
 from nlpipe.testing.tiny import family
 from nlpipe_classification import Classification
 from nlpipe_classification.options import Settings
-from tests.support import TRAIN, UNSEEN_ROWS, Trained, Trainings, recipe
+from tests.support import TRAIN, UNSEEN_ROWS, Trained, Trainings, recipe, tiny
 
 QUICK = ("gpt2", "bart")
 ALL = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in (*QUICK, "llama", "bloom", "t5")]
@@ -62,13 +62,13 @@ def test_a_batch_answers_as_each_row_alone_and_long_texts_in_pieces(cell: Traine
     assert together[9].seen[0] > 200
 
 
-def test_an_untaught_model_is_asked_with_labels_given(trainings: Trainings, tmp_path: Path) -> None:
-    trained = trainings.get("gpt2", "gpt2")
-    pipe = nlpipe.pipeline("classification", model=trained.backbone, labels=["north", "south", "ba"])
+def test_an_untaught_model_is_asked_with_labels_given(trainings: Trainings) -> None:
+    untaught = tiny("gpt2", trainings.folder)
+    pipe = nlpipe.pipeline("classification", model=untaught, labels=["north", "south", "ba"])
     found = pipe("ba be bi")
     assert pipe.card.objective == "CausalText" and set(found.scores) == {"north", "south", "ba"}
     assert sum(found.scores.values()) == pytest.approx(1) and found.label in found.scores
-    bare = nlpipe.pipeline("classification", model=trained.backbone)
+    bare = nlpipe.pipeline("classification", model=untaught)
     with pytest.raises(UnsupportedError, match="must be told the labels"):
         bare("ba")
     assert bare("ba be bi", labels=["north", "south", "ba"]) == found

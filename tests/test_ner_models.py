@@ -21,6 +21,7 @@ from nlpipe.testing.tiny import family
 from tests.support import TRAIN, Trained, Trainings, tiny
 
 CLOSED = {"gpt_neo", "bloom"}  # decoders whose attention cannot be opened
+STEPS = {"marian": 1000, "gpt2": 360}  # as in tests/cells
 OWN_HEAD = {"bart", "marian", "opt", "mbart", "pegasus"}
 
 
@@ -41,7 +42,7 @@ def recipe(backbone: Path, out: Path, **changes: Any) -> Recipe:
             "train": rows(rules.marked_words(400, seed=1, after=after)),
             "test": rows(rules.marked_words(200, seed=2, after=after)),
         },
-        "train": {**TRAIN, "steps": 1000 if backbone.name == "marian" else 500},
+        "train": {**TRAIN, "steps": STEPS.get(backbone.name, 500)},
         "evaluate": {"bootstrap": 0},
         "run": {"threads": 1},
         "output": {"dir": str(out)},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from nlpipe.recipe import Recipe, read, shipped
 from nlpipe.smoke.backbones import architecture_of
 from nlpipe.testing.shrunk import shrunk
 from nlpipe.testing.tiny import ARCHITECTURES, family, tiny_model
+from tests.children import FORKING, in_a_fork, nlpipe
 from tests.support import recipe
 
 # One of each family at every change, of different tasks; the others in the long run.
@@ -153,14 +153,20 @@ def test_every_architecture_can_be_made_narrow(architecture: str, tmp_path: Path
     assert len({len(tokenizer) for tokenizer in tokenizers}) == 1
 
 
+@pytest.mark.skipif(not FORKING, reason="processes are forked")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 def test_the_command(tmp_path: Path) -> None:
-    """In a process of its own, without pytest, which a user need not have."""
-    code = (
-        "import sys; sys.modules['pytest'] = sys.modules['hypothesis'] = None\n"
-        "sys.argv = ['nlpipe', 'run', 'classification/encoder.yaml', '--smoke', '--json', '--set', 'output.dir=out']\n"
-        "from nlpipe.cli import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    """In a process of its own, with nlpipe imported anew and without pytest, which a user need not have."""
+
+    def work() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0].startswith("nlpipe")]:
+            del sys.modules[name]
+        for name in [name for name in sys.modules if name.partition(".")[0] in {"pytest", "_pytest", "hypothesis"}]:
+            sys.modules[name] = None  # type: ignore[assignment]  # as Python has it for what cannot be imported
+        sys.meta_path[:] = [one for one in sys.meta_path if not type(one).__module__.startswith("_pytest")]
+        nlpipe(["run", "classification/encoder.yaml", "--smoke", "--json", "--set", "output.dir=out"])
+
+    done = in_a_fork(work, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the scores mean nothing" in done.stderr
     assert json.loads(done.stdout)["task"]

@@ -9,7 +9,7 @@ from nlpipe.testing import tiny
 from nlpipe.testing.cases import Check, CheckFailed, fail, require
 from nlpipe.testing.comparing import short
 from nlpipe.testing.losses import reaches_every_weight
-from nlpipe.testing.subjects import TaskCell
+from nlpipe.testing.subjects import UNSLICED, TaskCell
 
 SLACK = 0.15
 """How far chance may go: 200 rows of a fair coin are within 0.5 ± 0.15 but once in 50,000 times."""
@@ -56,7 +56,8 @@ def learns_the_rule(cell: TaskCell) -> None:
 def learns_nothing_from_shuffled_rows(cell: TaskCell) -> None:
     """The same training on rows without the rule leads nowhere on rows with it: what it learns is the rule."""
     rule = cell.rule
-    report = cell.run(cell.recipe(rule.shuffled(cell.task), rule.test(), train=cell.shortened(SHUFFLED)))
+    train = cell.shortened(SHUFFLED)
+    report = cell.run(cell.recipe(rule.shuffled(cell.task), rule.test(), train=train, evaluate=UNSLICED))
     assert report.scores is not None
     metric = rule.metric(cell.task)
     value = report.scores.scores[metric.name]

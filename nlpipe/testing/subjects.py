@@ -46,6 +46,7 @@ DEFAULTS: Settings = {
 FIT: Settings = {"steps": 150}  # of the training on the samples
 BRIEF: Settings = {"steps": 4, "checkpoint_every": 2}  # of the trainings that are only compared with each other
 FEW = 48  # rows of those
+UNSLICED: Settings = {"slices": []}  # `evaluate` of all trainings but that on the rule: slices take longer than these
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +178,7 @@ class TaskCell:
         samples = self.subject.samples.examples
         settings = {**FIT, **self.subject.fit}
         report: RunReport = self.once(
-            "fitted", lambda: self.run(self.recipe(samples, samples, samples=True, train=settings))
+            "fitted", lambda: self.run(self.recipe(samples, samples, samples=True, train=settings, evaluate=UNSLICED))
         )
         return report
 
@@ -190,7 +191,7 @@ class TaskCell:
     def brief(self, train: Settings = BRIEF, **changes: Any) -> Recipe:
         """The recipe of a training of a few steps on a few rows, which are asked about as well."""
         rows = self.subject.rows.train[:FEW]
-        return self.recipe(rows, rows, train=train, **changes)
+        return self.recipe(rows, rows, train=train, evaluate=UNSLICED, **changes)
 
     def shortened(self, share: float) -> Settings:
         """`train` settings with this share of the steps that the rule takes."""

@@ -1,7 +1,8 @@
 """Every cell of the grid, by the kit that plugin authors test with (docs/testing.md).
 
 The first architecture of each family is in every run of the tests, all of them in `make test-all`, which writes the
-evidence that `nlpipe tasks --grid` shows. Steps and rates are what teaches a tiny model the rule, measured.
+evidence that `nlpipe tasks --grid` shows. Steps and rates are what teaches a tiny model the rule, measured. Where
+an architecture of every run has a smaller number (SHORTER, SOONER), two seeds learnt the rule in five sixths of it.
 """
 
 # The architectures of the design, the quickest of each family first.

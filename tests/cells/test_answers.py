@@ -39,7 +39,7 @@ def rule(*, after: bool, times: int) -> Rule:
 
 # It joins three places; models that learn positions one by one take long to see it.
 STEPS = {"train": {"steps": 2000}}
-SHORTER = {"bert": {"train": {"steps": 1000}}, "gpt2": {"train": {"steps": 1200}}, "t5": {"train": {"steps": 300}}}
+SHORTER = {"bert": {"train": {"steps": 1000}}, "gpt2": {"train": {"steps": 900}}, "t5": {"train": {"steps": 220}}}
 
 
 @task_checks(

@@ -39,13 +39,14 @@ def rule(*, after: bool) -> Rule:
 
 STEPS = {"train": {"steps": 500}}
 LONGER = {"marian": {"train": {"steps": 1000}}}
+SHORTER = {"gpt2": {"train": {"steps": 360}}}
 
 
 @task_checks(EntityRecognition, rule=rule(after=True), recipe=STEPS, per_architecture=LONGER, architectures=BOTH_SIDES)
 class TestEntities: ...
 
 
-@task_checks(EntityRecognition, rule=rule(after=False), recipe=STEPS, architectures=OPENED)
+@task_checks(EntityRecognition, rule=rule(after=False), recipe=STEPS, per_architecture=SHORTER, architectures=OPENED)
 class TestEntitiesOfAnOpenedDecoder: ...
 
 

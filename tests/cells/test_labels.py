@@ -21,9 +21,12 @@ def first_feeling(rows: int, seed: int) -> Sequence[Opinion]:
     return [Opinion(text=text, label=spelt[label]) for text, label in rules.first_keyword(rows, seed=seed)]
 
 
-@task_checks(Classification, rule=first_keyword, architectures=READERS)
+SHORTER = {name: {"train": {"steps": 150}} for name in ("bert", "gpt2", "t5")}
+
+
+@task_checks(Classification, rule=first_keyword, per_architecture=SHORTER, architectures=READERS)
 class TestClassification: ...
 
 
-@task_checks(Sentiment, rule=first_feeling, architectures=READERS)
+@task_checks(Sentiment, rule=first_feeling, per_architecture=SHORTER, architectures=READERS)
 class TestSentiment: ...

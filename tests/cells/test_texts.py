@@ -50,6 +50,10 @@ LONGER = {
 }
 
 
+# What is said forwards, a pair is through with sooner; a decoder, or what is reversed, is not.
+SOONER = {**LONGER, **{name: {"train": {"steps": 290}} for name in ("bert", "bart")}}
+
+
 def recipe(**options: Any) -> dict[str, Any]:
     return {
         "task": options,
@@ -63,7 +67,7 @@ def recipe(**options: Any) -> dict[str, Any]:
     Writing,
     rule=rule(Written, "prompt", "completion", copied, chance=0.05),
     recipe=recipe(template="{prompt} :"),
-    per_architecture=LONGER,
+    per_architecture=SOONER,
     architectures=WRITERS,
     samples=[
         Written(prompt="the sun went down behind", completion=" the hills."),
@@ -91,7 +95,7 @@ class TestTranslation: ...
     Summarization,
     rule=rule(Summarized, "document", "summary", opening, chance=0.6),
     recipe=recipe(decoder_template="{document} :"),
-    per_architecture=LONGER,
+    per_architecture=SOONER,
     architectures=WRITERS,
 )
 class TestSummarization: ...
@@ -111,7 +115,7 @@ def questions(rows: int, seed: int) -> Sequence[QuestionAnswered]:
         **recipe(template="{question} {context}", decoder_template="{question} {context} :"),
         "generation": {"max_new_tokens": 6},
     },
-    per_architecture=LONGER,
+    per_architecture={**LONGER, "gpt2": {"train": {"steps": 400}}, "bart": SOONER["bart"]},
     architectures=WRITERS,
 )
 class TestAnswersInWords: ...

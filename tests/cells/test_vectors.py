@@ -27,9 +27,19 @@ ALIKE = Rule(examples=pairs, rows=600, least=0.8, chance=0.2)
 FOUND = Rule(examples=searches, rows=600, unseen=28)
 
 
-@task_checks(Pairs, rule=ALIKE, recipe={"train": {"steps": 350}}, architectures=READERS)
+PAIRS_SHORTER = {name: {"train": {"steps": 260}} for name in ("bert", "gpt2", "t5")}
+SEARCHES_SHORTER = {name: {"train": {"steps": 150}} for name in ("bert", "t5")}
+
+
+@task_checks(Pairs, rule=ALIKE, recipe={"train": {"steps": 350}}, per_architecture=PAIRS_SHORTER, architectures=READERS)
 class TestPairs: ...
 
 
-@task_checks(Retrieval, rule=FOUND, recipe={"train": {"batch_size": 16}}, architectures=READERS)
+@task_checks(
+    Retrieval,
+    rule=FOUND,
+    recipe={"train": {"batch_size": 16}},
+    per_architecture=SEARCHES_SHORTER,
+    architectures=READERS,
+)
 class TestSearches: ...
