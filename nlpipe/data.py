@@ -182,7 +182,7 @@ def _spoken(split: Split) -> Split:
     left = [split.rows[at] for at, example in enumerate(split.examples) if example.says_nothing]
     if not left:
         return split
-    what = f"{len(left)} empty row{'' if len(left) == 1 else 's'} left out"
+    what = f"{len(left):,} empty row{'' if len(left) == 1 else 's'} left out"
     return replace(_part(split, split.name, kept), notes=[_noted(split.source, split.name, what, left)])
 
 
@@ -208,7 +208,7 @@ def _collection(
     examples = cast(list[Record], _records(table, record, columns))
     held = _table(as_rows(documents, corpus, read_faults(corpus)), corpus, read_faults(corpus))
     items = cast(list[Record], _records(held, item, {}))
-    what = f"{len(unjudged)} of {len(unjudged) + len(rows)} queries have no judgement and are left out"
+    what = f"{len(unjudged):,} of {len(unjudged) + len(rows):,} queries have no judgement and are left out"
     notes = [_noted(queries, name, what, unjudged)] if unjudged else []
     return Split(name, queries, examples, table.frame, table.frame.index.tolist(), items, notes)
 
