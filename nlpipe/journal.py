@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Self, cast
 
 from nlpipe.errors import DataError
-from nlpipe.files import TEMPORARY, atomic_write, remove, sync
+from nlpipe.files import TEMPORARY, atomic_write, remove, sha256, sync
 from nlpipe.intake import Item, digested
 from nlpipe.writers import line_writer, parquet_of, written_as
 
@@ -100,6 +100,8 @@ class Journal:
             what = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}; make it first"
             raise DataError(f"{name} cannot be written: {what}")
         note = _note(path)
+        if resume:
+            _put_back(note, path, errors, whole=kind != "parquet" and not zipped)
         # A note without its rows is of a run that was killed after its last row: the output is whole.
         unfinished = note.exists() and _partial(path).exists()
         state = _taken_up(note, path, dict(run), resume=resume) if unfinished else State(dict(run))
@@ -244,7 +246,11 @@ class Journal:
         self._committed = time.monotonic()
 
     def finish(self) -> None:
-        """The whole output under its name; errors under theirs, and none there where there were none."""
+        """The whole output under its name; errors under theirs, and none there where there were none.
+
+        A process killed between the steps leaves a note of all rows, from which `open` goes on.
+        """
+        self.commit()
         with self._disk():
             self._finish()
 
@@ -312,6 +318,25 @@ def _partial(target: Path) -> Path:
 
 def _note(target: Path) -> Path:
     return target.with_name(f"{target.name}.partial.json")
+
+
+def _put_back(note: Path, target: Path, errors: Path | None, *, whole: bool) -> None:
+    """Make an output unfinished again whose run was killed in its last steps, so that it can be finished.
+
+    `whole` says whether the rows themselves take the output's name: else they stay where they are till the end.
+    """
+    partial = _partial(target)
+    try:
+        state = State(**json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return
+    same = whole and target.is_file() and target.stat().st_size == state.bytes and sha256(target) == state.written
+    if same and not partial.exists():
+        target.replace(partial)
+    if errors is not None and partial.exists() and state.bad and errors.is_file():
+        there = errors.with_name(f"{errors.name}.partial")
+        if not there.exists() and errors.stat().st_size == state.error_bytes:
+            errors.replace(there)
 
 
 def _taken_up(note: Path, target: Path, run: dict[str, Any], *, resume: bool) -> State:

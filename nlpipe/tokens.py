@@ -186,7 +186,7 @@ class Tokenizer:
 
         Raises DataError for a code that the tokenizer does not know.
         """
-        if language is None or not hasattr(self.upstream, "src_lang"):
+        if language is None or not self.told_languages:
             return self.single
         self.language_id(language)
         with self._lock:
@@ -202,7 +202,14 @@ class Tokenizer:
 
     @property
     def languages(self) -> tuple[str | None, str | None]:
-        """The source's and the target's that the tokenizer says it is for, of one that is for two alone (Marian's)."""
+        """The source's and the target's that the tokenizer says it is for, of one that is for two alone (Marian's).
+
+        Of one for many its files have to name a target: a source alone is there whatever it was made for.
+        """
+        if self.told_languages:
+            stated = getattr(self.upstream, "init_kwargs", {})
+            source, target = (stated.get(name) or None for name in ("src_lang", "tgt_lang"))
+            return (source, target) if target else (None, None)
         source, target = (getattr(self.upstream, name, None) for name in ("source_lang", "target_lang"))
         return source or None, target or None
 
@@ -218,9 +225,14 @@ class Tokenizer:
         return int(known[code])
 
     @property
+    def told_languages(self) -> bool:
+        """Whether the model is told the languages of what it reads and writes (mBART, M2M100, NLLB)."""
+        return hasattr(self.upstream, "src_lang")
+
+    @property
     def begins(self) -> bool:
         """Whether every text begins with a token that says nothing (BART's <s>), and so names no language."""
-        return self._text == "text" and not hasattr(self.upstream, "src_lang") and bool(self.single.prefix)
+        return self._text == "text" and not self.told_languages and bool(self.single.prefix)
 
     @property
     def starts_with_language(self) -> bool:

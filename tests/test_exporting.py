@@ -26,7 +26,7 @@ from nlpipe.exporting import export, graphs, texts, verifying
 from nlpipe.pipelines import Pipeline
 from nlpipe.runners.ctranslate2 import Ct2Runner
 from nlpipe.testing import rules
-from tests.support import UNSEEN_ROWS, Trainings, tiny, untrained
+from tests.support import UNSEEN_ROWS, Trainings, recipe, tiny, untrained
 
 PACKAGES = {"onnx": "onnxscript", "openvino": "nncf", "ctranslate2": "ctranslate2"}
 
@@ -80,15 +80,54 @@ def test_what_is_exported_is_what_loads(model: Path) -> None:
     )
 
 
-def test_it_answers_without_torch_and_transformers(model: Path) -> None:
+def test_it_answers_without_torch_and_transformers(model: Path, tmp_path: Path) -> None:
+    """By every door, the command line too."""
     code = f"""
 import sys, nlpipe
+import io, nlpipe.cli
 result = nlpipe.load({str(model)!r})({TEXTS[0]!r})
 assert result.label in {nlpipe.load(model).card.labels!r}
+assert nlpipe.pipeline(model={str(model)!r})({TEXTS[0]!r}) == result
+assert nlpipe.pipeline("classification", model={str(model)!r})({TEXTS[0]!r}) == result
+sys.argv = ["nlpipe", "predict", {str(model)!r}, "--input", "-", "--output", {str(tmp_path / "out.jsonl")!r}]
+sys.stdin = io.TextIOWrapper(io.BytesIO({TEXTS[0]!r}.encode()))
+try:
+    nlpipe.cli.main()
+except SystemExit as end:
+    assert not end.code
 print([name for name in ("torch", "transformers", "pandas", "peft", "sklearn") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_adapter_is_folded_into_what_is_exported(tmp_path: Path, rows: Path) -> None:
+    """A LoRA run exported answers as the adapter beside its base does; the adapter's own folder stays as it is."""
+    needs("onnx")
+    made = recipe(
+        tiny("bert", tmp_path),
+        tmp_path / "run",
+        adapter={"method": "lora", "r": 4},
+        train={"steps": 6, "batch_size": 8, "learning_rate": 1e-2, "seed": 3},
+        output={"dir": str(tmp_path / "run"), "weights": "adapter"},
+    )
+    folder = nlpipe.run(made).model
+    assert folder is not None
+    before = sorted(path.name for path in folder.iterdir())
+    export(str(folder), "onnx", data=str(rows), output=tmp_path / "alone")
+    assert sorted(path.name for path in folder.iterdir()) == before
+    adapted = nlpipe.load(folder)
+    assert adapted.card.weights == "adapter"
+    close(adapted, nlpipe.load(tmp_path / "alone"), TEXTS, 1e-5)
+    untouched = nlpipe.load({"one": folder})["one"]
+    runner: Any = untouched.runner
+    with runner.model.disable_adapter():
+        bare = untouched(TEXTS[:4])
+    assert all(abs(one.score - other.score) > 1e-4 for one, other in zip(bare, adapted(TEXTS[:4]), strict=True))
+    export(str(folder), "onnx", data=str(rows))  # into the adapter's folder: `load` picks it up
+    beside = nlpipe.load(folder)
+    assert type(beside.runner).__name__ == "OnnxRunner"
+    close(adapted, beside, TEXTS, 1e-5)
 
 
 def test_a_folder_of_its_own_needs_no_weights(model: Path, tmp_path: Path, rows: Path) -> None:
@@ -182,7 +221,10 @@ def test_weights_that_changed_since_are_noticed(model: Path, tmp_path: Path) -> 
 
 
 # Own heads (marian), opened attention (llama), positions of their own (t5), local attention (modernbert)
-GRAPHS = [("marian", "classification"), ("llama", "qa"), ("t5", "qa"), ("modernbert", "similarity"), ("gpt2", "ner")]
+GRAPHS = [
+    *(("bert", "ner"), ("bert", "qa"), ("marian", "classification"), ("llama", "qa"), ("t5", "qa")),
+    *(("modernbert", "similarity"), ("gpt2", "ner")),
+]
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])

@@ -418,3 +418,36 @@ def test_a_run_killed_after_its_last_row_is_no_unfinished_one(tmp_path: Path) ->
     again = Journal.open(target, None, {}, format=None, resume=False)
     again.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.jsonl.gz", "out.parquet"])
+@pytest.mark.parametrize("step", range(3))
+def test_a_run_killed_in_its_last_steps_is_finished(
+    pipe: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, name: str
+) -> None:
+    """After any of the renames: nothing is answered again, and nothing is left over."""
+    source, target = lines(tmp_path / "in.jsonl", [{"text": "a"}, {"text": 5}, {"text": "b"}]), tmp_path / name
+    whole = predict(pipe, source, str(target))
+    wanted = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in (target, tmp_path / "out.errors.jsonl"):
+        path.unlink()
+    renamed, replace = [], Path.replace
+
+    def killed(self: Path, other: Any) -> Any:
+        if not self.name.startswith(".tmp-") or other == target:
+            if len(renamed) == step:
+                raise SystemExit("killed")
+            renamed.append(other)
+        return replace(self, other)
+
+    from nlpipe.journal import Journal
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        patched.setattr(Journal, "discard", lambda journal: (_ for _ in ()).throw(SystemExit("killed")))
+        with pytest.raises(SystemExit):
+            predict(pipe, source, str(target))
+    monkeypatch.setattr(pipe, "map", lambda *given, **options: iter(()))  # the rows are answered already
+    again = predict(pipe, source, str(target), resume=True)
+    assert (again.rows, again.bad) == (whole.rows, whole.bad)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == wanted

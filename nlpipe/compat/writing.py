@@ -108,13 +108,14 @@ class TranslationPipeline(Text2TextGenerationPipeline[Translating]):
         """With the languages, where the model has tokens for them."""
         prompt = super().query(value, settings)
         named = self.name.languages or (None, None)
-        languages = settings.src_lang or named[0], settings.tgt_lang or named[1]
-        told = hasattr(self.loaded.tokenizers.target.upstream, "src_lang")
+        tok = self.loaded.tokenizers.target
+        own = tok.languages
+        languages = settings.src_lang or named[0] or own[0], settings.tgt_lang or named[1] or own[1]
         assert isinstance(prompt, Prompt)
-        if told and None in languages:
+        if tok.told_languages and None in languages:
             missing = "src_lang" if languages[0] is None else "tgt_lang"
             raise DataError(f"this model is told its languages, and {missing} is not given: pipe(text, {missing}=…)")
-        return replace(prompt, languages=languages if told else None)
+        return replace(prompt, languages=languages if tok.told_languages else None)
 
 
 class TextGenerationPipeline(_WritingPipeline[ContinuingSettings]):

@@ -50,7 +50,7 @@ class Seq2SeqText(TextObjective):
 
     def laid(self, text: str, query: Prompt, tok: Tokenizers) -> list[int]:
         """The source with its special tokens, in its language where the model is told one."""
-        layout = tok.source.layout_in(query.languages[0] if query.languages else None)
+        layout = tok.source.layout_in(self._languages(query, tok)[0])
         return layout.lay(tok.source.encode(text).ids)[0]
 
     def answer_ids(self, query: Prompt, answer: str, tok: Tokenizers, *, ended: bool) -> list[int]:
@@ -80,7 +80,13 @@ class Seq2SeqText(TextObjective):
 
     def told(self, tok: Tokenizers) -> bool:
         """Those of many languages are."""
-        return hasattr(tok.target.upstream, "src_lang")
+        return tok.target.told_languages
+
+    def _languages(self, query: Prompt, tok: Tokenizers) -> tuple[str | None, str | None]:
+        """The source's and the target's: as asked, else as the model's own files say it. Neither where none is told."""
+        said = query.languages or (None, None)
+        own = tok.target.languages if query.languages is not None and self.told(tok) else (None, None)
+        return said[0] or own[0], said[1] or own[1]
 
     def _start(self, query: Prompt, tok: Tokenizers) -> tuple[int, ...]:
         """What the decoder reads before its answer."""
@@ -88,9 +94,11 @@ class Seq2SeqText(TextObjective):
             raise UnsupportedError("the model's config names no decoder_start_token_id, so no answer can begin")
         if self.generation.forced_bos_token_id is not None:
             return tok.start[0], self.generation.forced_bos_token_id
-        source, language = query.languages or (None, None)
+        source, language = self._languages(query, tok)
         if query.languages is None or not self.told(tok):
             return tok.start
+        if language is None and source is not None and len(tok.start) > 1:
+            return tok.start  # it writes one language, whose token all its answers begin with
         if language is None or source is None:
             missing = "target_lang" if language is None else "source_lang"
             raise DataError(

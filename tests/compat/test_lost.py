@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 import transformers
 
+import nlpipe
 from nlpipe.compat import pipeline
 from nlpipe.errors import DataError, UnsupportedError
 from tests.compat.support import TEXTS, base, headed, same
@@ -154,8 +157,8 @@ def test_texts_are_those_of_generate(folder: Path, architecture: str) -> None:
     assert [[list(one) for one in answers] for answers in several] == [[["generated_text"]] * 2] * 2
 
 
-def test_languages(folder: Path) -> None:
-    """In the task's name or in the call; a model that is told none hears none."""
+def test_languages(folder: Path, tmp_path: Path) -> None:
+    """In the task's name, in the call, or in the model's files; a model that is told none hears none."""
     place = str(base("nllb", folder))
     options = {"max_new_tokens": 4, "num_beams": 1}
     by_call = pipeline("translation", model=place)(TEXTS[0], src_lang="eng_Latn", tgt_lang="deu_Latn", **options)
@@ -163,6 +166,16 @@ def test_languages(folder: Path) -> None:
     assert made(TEXTS[0]) == by_call != made(TEXTS[0], tgt_lang="fra_Latn")
     with pytest.raises(DataError, match=r"tgt_lang is not given: pipe\(text, tgt_lang=…\)"):
         pipeline("translation", model=place)(TEXTS[0], src_lang="eng_Latn")
+    own = tmp_path / "own"  # as a model of one pair states it in its files
+    shutil.copytree(place, own)
+    stated = json.loads((own / "tokenizer_config.json").read_text()) | {"src_lang": "eng_Latn", "tgt_lang": "deu_Latn"}
+    (own / "tokenizer_config.json").write_text(json.dumps(stated))
+    assert pipeline("translation", model=str(own))(TEXTS[0], **options) == by_call
+    ours = nlpipe.pipeline("translation", model=own)
+    assert ours(TEXTS[0], **options) == ours(TEXTS[0], source_lang="eng_Latn", target_lang="deu_Latn", **options)
+    assert ours(TEXTS[0], **options) != ours(TEXTS[0], target_lang="fra_Latn", **options)
+    with pytest.raises(DataError, match="`target_lang` is not given"):
+        nlpipe.pipeline("translation", model=place)({"source": TEXTS[0], "source_lang": "eng_Latn"})
     tokens = made(TEXTS[0], return_tensors=True)[0]["translation_token_ids"].tolist()
     assert tokens[1] == made.tokenizer.convert_tokens_to_ids("deu_Latn")
     assert len(tokens) == 5  # the decoder's start, and four new ones of which the language is one
