@@ -40,7 +40,8 @@ RECIPE = {"train": {"steps": 300, "learning_rate": 5e-3}, "model": {"max_length"
 OTHERWISE = {
     **{name: {"train": {"steps": 100}} for name in ("gpt2", "gpt_neo", "llama")},
     "roberta": {"train": {"steps": 500}},
-    "t5": {"train": {"learning_rate": 1e-2}},
+    "bert": {"train": {"steps": 220}},
+    "t5": {"train": {"steps": 220, "learning_rate": 1e-2}},
     "marian": {"train": {"steps": 400}},
 }
 
