@@ -180,6 +180,18 @@ def test_run_and_evaluate_name_the_row(
     refused(nlpipe("evaluate", model(task), "--data", bad), "bad.jsonl", "row 2", message)
 
 
+def test_a_score_outside_its_range(model: Callable[[str], Path], nlpipe: Command, tmp_path: Path) -> None:
+    first, second = good("similarity")
+    bad = lines(tmp_path / "bad.jsonl", [first, {"text_a": "ba", "text_b": "be", "score": 99}, second])
+    settings = sections("similarity", model("similarity").parents[1], bad, tmp_path / "run")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({**settings, "task": {"name": "similarity", "scale": [0, 5]}}), encoding="utf-8")
+    refused(nlpipe("run", recipe, "-q"), "row 2", "`score` is 99, outside the range from 0 to 5")
+    refused(
+        nlpipe("evaluate", model("similarity"), "--data", bad), "row 2", "`score` is 99, outside the range from 1.5"
+    )
+
+
 @pytest.mark.parametrize(("task", "row", "message"), cases(UNASKED))
 def test_predict_names_the_row_and_goes_on(
     task: str, row: Row, message: str, model: Callable[[str], Path], nlpipe: Command, tmp_path: Path
