@@ -123,7 +123,7 @@ def _by_key(
     if lacking and not (optional and len(lacking) < len(names)):
         raise DataError(
             f"{path} has no answer to {len(lacking):,} of the {len(names):,} rows of {source}, the first of them with "
-            f"the {key} {lacking[0]!r}"
+            f"the {key} {lacking[0]!r}; add an empty answer where there is none"
         )
     if lacking:
         log.warning("%s: no answer to %d of %d rows of %s; they count as wrong", path, len(lacking), len(names), source)

@@ -63,6 +63,9 @@ class Note(str):
         made.at = dict(at)
         return made
 
+    def __getnewargs__(self) -> tuple[str, Mapping[int, str]]:  # type: ignore[override]  # of str, for copies
+        return str(self), self.at
+
 
 @dataclass(frozen=True, slots=True)
 class FormatRow:

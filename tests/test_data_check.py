@@ -69,6 +69,7 @@ def test_conflicting_labels_are_found_and_repeated_rows_are_no_conflict() -> Non
     rows += [(rows[0][0], rows[0][1]), (rows[1][0], "a"), (rows[2][0].title(), "b")]
     findings = found("classification", train=labelled(rows))
     assert findings["train", "conflicts"].rows == (42, 43)
+    assert findings["train", "conflicts"].examples[0].endswith(", 'b' and 'a'")
     assert findings["train", "duplicates"].rows == (41,)
 
 
@@ -117,6 +118,7 @@ def test_ill_formed_tags_and_overlapping_spans_are_told_by_their_rows() -> None:
     good[8]["tags"] = ["B-x", "I-y", "I-x", *["O"] * 5]
     note = found("ner", train=good)["train", "gold"]
     assert (note.level, note.count, note.rows) == ("warning", 2, (4, 9))
+    assert json.loads(json.dumps(note.to_dict()))["rows"] == [4, 9]
     assert note.examples[0] == f"row 4: I-x at {good[3]['tokens'][1]!r}"
     assert note.examples[1] == f"row 9: I-y at {good[8]['tokens'][1]!r}, I-x at {good[8]['tokens'][2]!r}"
     spans = [{"start": 0, "end": 3, "label": "x"}, {"start": 0, "end": 7, "label": "y"}]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,7 @@ def test_repaired_tags_are_counted() -> None:
     (note,) = TASK.notes([*good, tagged("O I-x B-x", "ba be bi"), tagged("I-x")], TASK.options)
     assert note.startswith("2 tags in 2 rows are ill-formed IOB2")
     assert note.endswith("the first is I-x at 'be'")
+    assert pickle.loads(pickle.dumps(copy.deepcopy(note))).at == note.at == {9: "I-x at 'be'", 10: "I-x at 'w'"}  # type: ignore[attr-defined]
     assert TASK.notes(good, TASK.options) == ()
     assert TASK.notes([tagged("I-x I-x O B-y-z")], EntityOptions(scheme="iob1"))
     assert TASK.notes([tagged("I-x B-x O")], EntityOptions(scheme="iob1")) == ()

@@ -160,7 +160,7 @@ def _golds(task: AnyTask, options: Any, splits: Mapping[str, Split], labels: Seq
         for note in task.notes(split.examples, options):
             at = {split.rows[place]: what for place, what in note.at.items()} if isinstance(note, Note) else {}
             shown = tuple(f"row {number}: {what}" for number, what in list(at.items())[:SHOWN])
-            yield Finding("warning", "gold", name, len(at), note, "", shown, tuple(at))
+            yield Finding("warning", "gold", name, len(at), str(note), "", shown, tuple(at))
 
 
 def _free(task: AnyTask) -> bool:

@@ -188,7 +188,7 @@ def _pairs(
     left, right = (f"{name} " for name in names) if names else ("", "")
     return tuple(
         f"{left}row {one.number} and {right}row {two.number}: {shortened(two.text)}"
-        + (f", {shortened(one.gold, 40)} and {shortened(two.gold, 40)}" if gold else "")
+        + (f", {shortened(one.answer, 40)} and {shortened(two.answer, 40)}" if gold else "")
         for one, two in pairs[:SHOWN]
     )
 

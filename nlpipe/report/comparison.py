@@ -42,7 +42,8 @@ def render(found: Sequence[Comparison]) -> str:
 
 def _score(name: str, found: Sequence[Comparison]) -> str:
     pairs = [(c, one) for c in found for one in c.differences if one.score == name]
-    columns = ("other", "base", "score", "difference", "95 % interval", "p", "effect", "verdict", "test")
+    # The verdict in front, where a phone shows it.
+    columns = ("other", "verdict", "difference", "95 % interval", "p", "base", "score", "effect", "test")
     table = Table(name, "", columns, tuple(_row(c, one) for c, one in pairs))
     chart = Intervals(
         f"{name}: differences and their 95 % intervals",
@@ -61,13 +62,13 @@ def _row(comparison: Comparison, one: Difference) -> tuple[Cell, ...]:
     base, other = comparison.runs
     return (
         comparison.other,
-        _mean(one.base, one.base_deviation, base),
-        _mean(one.other, one.other_deviation, other),
+        one.verdict,
         f"{one.difference:+.4f}",
         between(one.low, one.high, "+"),
         f"{one.p_adjusted:.4f}" if one.p_adjusted >= 0.0001 else f"{one.p_adjusted:.1e}",
-        None if one.effect is None else f"{one.effect:+.2f}",
-        one.verdict,
+        _mean(one.base, one.base_deviation, base),
+        _mean(one.other, one.other_deviation, other),
+        "–" if one.effect is None else f"{one.effect:+.2f}",
         one.test,
     )
 
