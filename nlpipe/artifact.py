@@ -103,6 +103,11 @@ def load(folder: Path, card: Card, objective: Objective, *, dtype: torch.dtype, 
     Raises ArtifactError where weights are missing, or where an adapter's base is another one than it was
     trained on.
     """
+    if card.weights == "exported":
+        has = ", ".join(one.backend for one in card.exports)
+        raise ArtifactError(
+            f"{folder} has the model in no form that PyTorch reads, only for {has}: nlpipe.load answers with that"
+        )
     if card.weights == "merged":
         location = Location(str(folder), folder)
         loaded = backbone.load(location, objective, dtype=dtype, labels=card.labels, attention=card.attention)

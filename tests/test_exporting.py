@@ -142,6 +142,10 @@ def test_a_folder_of_its_own_needs_no_weights(model: Path, tmp_path: Path, rows:
     assert np.mean(right) >= 0.9
     with pytest.raises(ArtifactError, match="in no form that PyTorch reads"):
         nlpipe.load(tmp_path / "small", backend="torch")
+    with pytest.raises(ArtifactError, match=r"in no form that PyTorch reads, only for openvino: nlpipe\.load answers"):
+        nlpipe.compat.pipeline("text-classification", model=str(tmp_path / "small"))
+    with pytest.raises(ArtifactError, match="holds exported forms alone, asked as SequenceLabel"):
+        nlpipe.pipeline("classification", model=tmp_path / "small", objective="Entailment")
     with pytest.raises(ArtifactError, match="exists already"):
         export(str(model), "openvino", output=tmp_path / "small")
 

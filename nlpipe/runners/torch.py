@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 # to 85 % of the rate of plain matrix products up to 2,048 tokens and 75 % at 8,192.
 WIDEST = 12 * 2**20
 LEAST_TOKENS, MOST_TOKENS = 512, 4096
-# What a pass costs before its first token, in weights multiplied: about 10 ms of a core that does 40 thousand million a
-# second (all-MiniLM-L6-v2, 14 ms for 16 tokens and 39 ms for 128: 40 tokens of 10.7 million weights each). Tried on 56
-# mixed texts alone.
-PASS_PRODUCTS = 400_000_000
+# What a pass costs beside its tokens, in tokens, on a processor: rows of unlike length share one as long as their padding
+# costs less, which is at most twice the least that could be paid. Models of 2 to 12 layers and 0.4 to 85 million weights
+# gave 38, 27, 30 and 21 (benchmarks/pass_cost.py, one thread of an AMD EPYC): a small pass pays for reading the
+# weights, so what it costs grows with them as a token's cost does.
+PASS_TOKENS = 30
 # Prompts that are read before rows are gone on from: a step is dearer than reading, so more rows share it.
 WRITING_TOKENS = 8192
 # On a GPU passes are to fill it, and memory is the only bound. A guess: it was not measured.
@@ -59,13 +60,7 @@ class TorchRunner:
 
     def pass_padding(self) -> int | None:
         """On a processor what a pass costs beside its tokens, in tokens; on a GPU None."""
-        return self._padding if self.device.type == "cpu" else None
-
-    @cached_property
-    def _padding(self) -> int:
-        layers = (layer for layer in self.model.modules() if isinstance(layer, upstream.linear_kinds()))
-        products = sum(parameter.numel() for layer in layers for parameter in layer.parameters())
-        return PASS_PRODUCTS // max(products, 1)
+        return PASS_TOKENS if self.device.type == "cpu" else None
 
     @cached_property
     def _reading_tokens(self) -> int:
