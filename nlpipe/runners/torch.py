@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 # to 85 % of the rate of plain matrix products up to 2,048 tokens and 75 % at 8,192.
 WIDEST = 12 * 2**20
 LEAST_TOKENS, MOST_TOKENS = 512, 4096
-# What a pass costs beside its tokens, in tokens, on a processor: rows of unlike length share one as long as their padding
-# costs less, which is at most twice the least that could be paid. Models of 2 to 12 layers and 0.4 to 85 million weights
-# gave 38, 27, 30 and 21 (benchmarks/pass_cost.py, one thread of an AMD EPYC): a small pass pays for reading the
-# weights, so what it costs grows with them as a token's cost does.
+# What a pass costs beside its tokens, in tokens, on a processor: rows of unlike length share one as long as their
+# padding costs less, which is at most about twice the least that could be paid. Models of 2 to 12 layers and 0.4 to 85
+# million weights gave 38, 27, 30 and 21 (benchmarks/pass_cost.py, one thread of an AMD EPYC, a busy machine): a small
+# pass pays for reading the weights, so what it costs grows with them as a token's cost does. Not measured with more
+# threads, for which a pass costs more tokens.
 PASS_TOKENS = 30
 # Prompts that are read before rows are gone on from: a step is dearer than reading, so more rows share it.
 WRITING_TOKENS = 8192
