@@ -178,10 +178,10 @@ def _steps(rows: Shares) -> tuple[Shares, Shares]:
     Answers are given one after the other, the surest first; before the first (at 0), all questions without an answer
     are right. Equal chances are taken in the order of the rows, where the script has that of the file of chances.
     """
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    gains = np.where(rows[:, 1] > 0, rows[:, 2], -rows[:, 3])
+    order, there = np.argsort(rows[:, 0], kind="stable"), rows[:, 1] > 0
+    gains = np.where(there, rows[:, 2], -rows[:, 3])[order]
     # One running sum from the start on, as there: where two thresholds are as good, the last digit decides.
-    return np.append(0.0, rows[:, 0]), np.cumsum(np.append((rows[:, 1] == 0).sum(), gains))
+    return np.append(0.0, rows[order, 0]), np.cumsum(np.append(len(rows) - there.sum(), gains))
 
 
 def at_best(rows: Shares) -> float:
