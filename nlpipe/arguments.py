@@ -18,11 +18,11 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
 
     Python itself says that the name is unexpected, and not which are there.
     """
-    known = [name for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    taken = inspect.signature(function).parameters
+    known = [name for name, one in taken.items() if one.kind is one.KEYWORD_ONLY]
 
     @functools.wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        taken = inspect.signature(function).parameters
         if unknown := [name for name in options if name not in taken]:
             raise UnsupportedError(f"{function.__name__} has no option {unknown[0]!r}; {suggest(unknown[0], known)}")
         return function(*args, **options)
