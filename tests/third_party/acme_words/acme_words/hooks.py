@@ -86,6 +86,10 @@ class WhichFirst(nlpipe.Task):
         best = int(answer.values.argmax())
         return First(self.labels[best], float(answer.values[best]))
 
+    def baselines(self, train, examples):
+        """Always the same word."""
+        return {"first label": [First(self.labels[0])] * len(examples)}
+
 
 @nlpipe.hookimpl
 def nlpipe_tasks():
