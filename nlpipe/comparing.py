@@ -178,7 +178,8 @@ def difference(
     """Two systems by one metric, from each of their runs' statistics of the same rows.
 
     Where both ran once, by `test`; `auto` is McNemar's exact test where every row is right or wrong by itself and the
-    score is their share, else the paired bootstrap. Where either ran with several seeds, by seeds and rows.
+    score is their share, else the paired bootstrap, as in place of the randomisation where rows cannot be swapped.
+    Where either ran with several seeds, by seeds and rows.
     """
     draw = rng(seed, "compare")
     drawn = resampled(metric, (*base, *other), resamples, draw)
@@ -189,7 +190,7 @@ def difference(
     low, high = (float(bound) for bound in np.nanquantile(gaps, [0.025, 0.975]))
     pairs = of_rows(metric, base[0], other[0])
     used: Literal["paired bootstrap", "approximate randomisation", "McNemar"]
-    if test == "randomisation":
+    if test == "randomisation" and metric.swappable:
         used, p = "approximate randomisation", randomisation_p(metric, base[0], other[0], resamples, draw)
     elif test == "auto" and pairs is not None and np.isin(pairs, (0.0, 1.0)).all():
         used, p = "McNemar", mcnemar(*pairs)

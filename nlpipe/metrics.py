@@ -30,7 +30,9 @@ class Metric:
     names the convention and its owner, such as `f1|macro|sklearn`: scores of unlike signatures are
     never compared. Where it depends on the examples (on how many right texts they have), `signed` gives it for a set
     of them; what it ends in stays. `direction` says whether more is better, or `neither`: of a number that only
-    describes, such as a threshold, and is not compared. `perfect` is the best value there is.
+    describes, such as a threshold, and is not compared. `perfect` is the best value there is. `swappable` is False
+    where a column has another meaning in another system's rows (numbers given to n-grams as they come), so that a test
+    cannot swap rows between the two.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Metric:
     direction: Direction = "maximize"
     perfect: float = 1.0
     signed: Callable[[Sequence[Any]], str] | None = None
+    swappable: bool = True
 
     def signature_of(self, examples: Sequence[Any]) -> str:
         """The signature of a score of these examples."""

@@ -17,7 +17,8 @@ from nlpipe.errors import ArtifactError, DataError, UnsupportedError
 from nlpipe.evaluation import evaluate
 from nlpipe.metrics import Metric
 from nlpipe.plugins import Plugins
-from nlpipe.results import Label
+from nlpipe.results import Label, Text
+from nlpipe_classification.examples import Labelled
 
 TASK = Plugins.discover().task("classification")
 LABELS = ("a", "b")
@@ -108,6 +109,28 @@ def test_approximate_randomisation_is_the_share_of_all_swaps() -> None:
     exact = float((np.abs(signs @ gaps) >= abs(gaps.sum()) - 1e-12).mean())
     found = differing(HITS, base, other, resamples=5000, test="randomisation")
     assert (found.p, found.test) == (pytest.approx(exact, abs=0.02), "approximate randomisation")
+
+
+def test_rows_numbered_anew_by_each_system_are_not_swapped() -> None:
+    """The numbers of one system's n-grams mean nothing among the other's."""
+    metric = next(m for m in Plugins.discover().task("generation").further if m.name == "distinct-1")
+    results = [[Text(text) for text in ("a a b", "c c")], [Text(text) for text in ("d e f", "g h")]]
+    base, other = (metric.rows(found, found) for found in results)
+    found = differing(metric, base, other, resamples=200, test="randomisation")
+    assert (found.base, found.other, found.test) == (0.6, 1.0, "paired bootstrap")
+
+
+def test_labels_that_are_right_have_one_column_whatever_else_is_answered() -> None:
+    """So that rows can be swapped: 0.5 of two rows right, and a label of no gold row sorts before all others."""
+    metric = next(m for m in TASK.metrics if m.name == "macro_f1")
+    gold = [Labelled(text="x", label=label) for label in LABELS]
+    systems = [
+        [Label(label=label, score=1.0, scores={label: 1.0}, labels=(label,)) for label in said]
+        for said in (("a", "a"), ("a", "Z"))
+    ]
+    base, other = (metric.rows(results, gold) for results in systems)
+    assert (base[:, 0] == other[:, 0]).all()
+    assert metric.value(np.concatenate([base[:1], other[1:]])) == pytest.approx(1 / 3)
 
 
 def test_an_unknown_test_is_refused() -> None:

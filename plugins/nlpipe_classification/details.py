@@ -10,6 +10,7 @@ import numpy as np
 
 from nlpipe.details import SHOWN, Chart, Detail, Line, Matrix, Pair, Pairs, Table
 from nlpipe_classification.scores import BINS, indicators
+from nlpipe_classification.scores import names as label_names
 
 if TYPE_CHECKING:
     from nlpipe.results import Label
@@ -32,7 +33,7 @@ def details(
 
 
 def _per_label(results: Sequence[Label], examples: Sequence[Labelled]) -> Table:
-    names = _names(results, examples)
+    names = label_names(results, examples)
     rows = indicators(results, examples)
     gold, said = rows[:, : len(names)].astype(int), rows[:, len(names) :].astype(int)
     hits, right, answered = (gold * said).sum(0), gold.sum(0), said.sum(0)
@@ -55,12 +56,8 @@ def _per_label(results: Sequence[Label], examples: Sequence[Labelled]) -> Table:
     return Table("Label by label", note, columns, tuple(ordered), columns[3:])
 
 
-def _names(results: Sequence[Label], examples: Sequence[Labelled]) -> list[str]:
-    return sorted({*(n for e in examples for n in e.names), *(n for r in results for n in r.labels)})
-
-
 def _confusions(results: Sequence[Label], examples: Sequence[Labelled]) -> Iterator[Detail]:
-    names = _names(results, examples)
+    names = label_names(results, examples)
     pairs = Counter((e.names[0], r.label or "") for r, e in zip(results, examples, strict=True) if e.names)
     if len(names) <= CONFUSED:
         counts = tuple(tuple(pairs[right, said] for said in names) for right in names)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def labels(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
-    """What was right and what was answered, labels in the order of their names.
+    """What was right and what was answered, labels in the order of `names`.
 
     Of one label each, [n, 3]: the right one's number, the answered one's, and how many labels there are. Of any number
     of labels, [n, 2 x labels]: the right ones as 0/1, then the answered ones.
@@ -36,18 +36,22 @@ def labels(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[An
 
 
 def indicators(results: Sequence[Label], examples: Sequence[Labelled]) -> NDArray[Any]:
-    """[n, 2 x labels]: the right labels as 0/1, then the answered ones. Labels in order of their names."""
+    """[n, 2 x labels]: the right labels as 0/1, then the answered ones. Labels as in `names`."""
     without = sum(example.label is None and example.labels is None for example in examples)
     if without:
         raise DataError(f"{without:,} of {len(examples):,} rows have no `label` (or `labels`) to score by")
-    right = [example.names for example in examples]
-    names = sorted({*(n for row in right for n in row), *(n for r in results for n in r.labels)})
-    index = {name: at for at, name in enumerate(names)}
-    rows = np.zeros((len(examples), 2 * len(names)), dtype=np.int8)
-    for at, (gold, result) in enumerate(zip(right, results, strict=True)):
-        rows[at, [index[name] for name in gold]] = 1
-        rows[at, [len(names) + index[name] for name in result.labels]] = 1
+    index = {name: at for at, name in enumerate(names(results, examples))}
+    rows = np.zeros((len(examples), 2 * len(index)), dtype=np.int8)
+    for at, (example, result) in enumerate(zip(examples, results, strict=True)):
+        rows[at, [index[name] for name in example.names]] = 1
+        rows[at, [len(index) + index[name] for name in result.labels]] = 1
     return rows
+
+
+def names(results: Sequence[Label], examples: Sequence[Labelled]) -> list[str]:
+    """All labels: the right ones, which stand alike for every system, then those that are only answered."""
+    gold, answered = {n for e in examples for n in e.names}, {n for r in results for n in r.labels}
+    return [*sorted(gold), *sorted(answered - gold)]
 
 
 def _one_each(side: NDArray[Any]) -> bool:
@@ -72,7 +76,7 @@ def _counted(rows: NDArray[Any]) -> _Counted:
     """The counts of `labels`' rows, in either form; they are all that most scores need."""
     if rows.shape[1] == 3:
         gold, answered = (rows[:, at].astype(np.int64) for at in (0, 1))
-        same, size = gold == answered, int(rows[0, 2]) if len(rows) else 0
+        same, size = gold == answered, int(rows[:, 2].max(initial=0))
         hits, right, said = (np.bincount(side, minlength=size) for side in (gold[same], gold, answered))
         return _Counted(hits, right, said, int(same.sum()))
     gold, answered = _halves(rows)

@@ -62,7 +62,8 @@ def distinct(size: int) -> Metric:
 
     Words are `\\w+`, other characters by themselves, case kept. Larger sets of texts have smaller shares.
     """
-    return Metric(f"distinct-{size}", f"distinct-{size}|corpus|words,punctuation|nlpipe:1", _grams(size), _different)
+    signature = f"distinct-{size}|corpus|words,punctuation|nlpipe:1"
+    return Metric(f"distinct-{size}", signature, _grams(size), _different, swappable=False)
 
 
 EXACT_MATCH = Metric("exact_match", "exact_match|strip|any-reference|nlpipe:1", matches, mean)

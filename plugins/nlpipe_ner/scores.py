@@ -126,7 +126,8 @@ def macro(rows: Counts) -> float:
 def _by_type(results: Sequence[Entities], examples: Sequence[TaggedText]) -> Counts:
     """[n, 3 types]: each row's entities of each type that are right, too many, and missing."""
     right, said = _all(results, examples)
-    kinds = sorted({kind for row in (*right, *said) for *_, kind in row})
+    gold, answered = ({kind for row in side for *_, kind in row} for side in (right, said))
+    kinds = [*sorted(gold), *sorted(answered - gold)]  # the same columns for every system, before what only it answers
     columns = [_counts(_all, kind)(results, examples) for kind in kinds]
     return np.stack(columns, axis=2).reshape(len(right), -1) if columns else np.zeros((len(right), 3))
 
@@ -150,7 +151,8 @@ def _surface(score: str) -> Metric:
         right, said, hits = (len(np.unique(side[side >= 0])) for side in np.split(rows, 3, axis=1))
         return _VALUES[score](np.array([[hits, said - hits, right - hits]]))
 
-    return Metric(f"surface_{score}", f"{score}|entity|surface-forms|tags:conlleval|wnut17|nlpipe:1", _forms, value)
+    signature = f"{score}|entity|surface-forms|tags:conlleval|wnut17|nlpipe:1"
+    return Metric(f"surface_{score}", signature, _forms, value, swappable=False)
 
 
 F1, PRECISION, RECALL = (_metric(score, "exact|tags:conlleval", _all) for score in _VALUES)
