@@ -81,7 +81,7 @@ class TestWriting: ...
     Translation,
     rule=rule(Translated, "source", "target", reversed_, score="chrf", chance=0.6),
     recipe=recipe(decoder_template="{source} :", codes=False),
-    per_architecture={**LONGER, "bert": SOONER["bert"]},
+    per_architecture={**LONGER, "bert": SOONER["bert"], "llama": {"train": {"steps": 600}}},
     architectures=WRITERS,
     samples=[
         Translated(source="where is the station?", target="wo ist der bahnhof?"),
