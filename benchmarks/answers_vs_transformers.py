@@ -1,15 +1,17 @@
 """Answers of nlpipe and of transformers on the same rows, in turn: how many times as fast, as the median of turns.
 
-    python benchmarks/answers_vs_transformers.py labels tokens spans vectors writing long --turns 5 --json FILE
+    python benchmarks/answers_vs_transformers.py --turns 5 --json FILE          # all, or of labels sentences tokens …
 
-Claims: labels, tokens and spans in a quarter of `transformers.pipeline`'s time (by default, one row at a time) and in a
+Aims: labels, tokens and spans in a quarter of `transformers.pipeline`'s time (by default, one row at a time) and in a
 third of its best batch size's; vectors 1.4 times as fast as `SentenceTransformer.encode`; greedy answers 3 times as
 fast as `model.generate` over batches of 8 in the given order. Transformers 5 has no pipeline for spans: the peer is
 the loop of version 4's (`support/loops.py`). Labels, tokens, spans and vectors are those of all-MiniLM-L6-v2 (extra
-`quickstart`; its heads are drawn at random, which costs the same) on mixed real texts, and on SQuAD's questions. What
-is written is words spelt in phonemes by g2p-bart-en-us (`writing`), and by a model of GPT-2 small's size with random
-weights beginnings of abstracts gone on with (`long`), each row for as many tokens as its real summary has: both sides
-are made to stop there, and their texts are compared. Data and models lie below $NLPIPE_TEST_DATA.
+`quickstart`; its heads are drawn at random, which costs the same) on mixed real texts (`sentences`: labels of short
+ones alone), and on SQuAD's questions. Where texts are long, transformers is best one by one, as matrix products are
+nearly all the work: there is less to be saved than where texts are short. What is written is words spelt in phonemes
+by g2p-bart-en-us (`writing`), and by a model of GPT-2 small's size with random weights beginnings of abstracts gone on
+with (`long`), each row for as many tokens as its real summary has: both sides are made to stop there, and their texts
+are compared. Data and models lie below $NLPIPE_TEST_DATA.
 
 `reached` is the share of the rate of plain float32 matrix products, measured in the same turn, that the rows' own
 tokens come to. Machines differ, and a busy one more so: look at the ratios.
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from support import loops
-from support.models import ENCODER, gpt2, headed, lines, mixed
+from support.models import ENCODER, gpt2, headed, lines, mixed, short
 from support.rate import matrix_rate, training_flops
 
 BATCHES = (8, 32)  # of which transformers' best counts
@@ -48,6 +50,10 @@ def headed_ways(task: str, theirs: str, kind: str, names: list[str], texts: list
     for size in BATCHES:
         ways[f"batches of {size}"] = lambda size=size: other(texts, batch_size=size, **cut)
     return ways
+
+
+def labelling(texts: list[str], folder: Path) -> dict[str, Way]:
+    return headed_ways("classification", "text-classification", "SequenceClassification", ["a", "b"], texts, folder)
 
 
 def span_ways(rows: list[dict[str, Any]], folder: Path) -> dict[str, Way]:
@@ -156,7 +162,9 @@ def _ratio(theirs: Iterable[float], ours: Iterable[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["labels", "tokens", "spans", "vectors", "writing", "long"])
+    parser.add_argument(
+        "what", nargs="*", default=["labels", "sentences", "tokens", "spans", "vectors", "writing", "long"]
+    )
     parser.add_argument("--rows", type=int, default=140)
     parser.add_argument("--words", type=int, default=512)
     parser.add_argument("--written", type=int, default=64, help="rows of `long`")
@@ -173,9 +181,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
         makers: dict[str, Callable[[], dict[str, Way]]] = {
-            "labels": lambda: headed_ways(
-                "classification", "text-classification", "SequenceClassification", ["a", "b"], texts, Path(folder)
-            ),
+            "labels": lambda: labelling(texts, Path(folder)),
+            "sentences": lambda: labelling(short(2 * given.rows), Path(folder)),
             "tokens": lambda: headed_ways(
                 "ner", "token-classification", "TokenClassification", tags, texts, Path(folder)
             ),

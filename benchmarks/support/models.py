@@ -20,10 +20,22 @@ def lines(name: str) -> list[dict[str, Any]]:
 
 def mixed(count: int) -> list[str]:
     """Sentences, questions and abstracts, five of seven of them short, in an order drawn once."""
-    short = [row["text"] for row in lines("rotten_tomatoes/dev.jsonl")]
-    asked = [row["question"] for row in lines("squad_v1_dev/dev.jsonl.gz")]
     long = [row["document"] for row in lines("scitldr/dev.jsonl.gz")]
-    texts = [*short[: count * 3 // 7], *asked[: count * 2 // 7], *long[: count - count * 3 // 7 - count * 2 // 7]]
+    return _shuffled([*_short(count * 3 // 7, count * 2 // 7), *long[: count - count * 3 // 7 - count * 2 // 7]])
+
+
+def short(count: int) -> list[str]:
+    """Sentences and questions, three to two, in an order drawn once."""
+    return _shuffled(_short(count - count * 2 // 5, count * 2 // 5))
+
+
+def _short(sentences: int, questions: int) -> list[str]:
+    said = [row["text"] for row in lines("rotten_tomatoes/dev.jsonl")]
+    asked = [row["question"] for row in lines("squad_v1_dev/dev.jsonl.gz")]
+    return [*said[:sentences], *asked[:questions]]
+
+
+def _shuffled(texts: list[str]) -> list[str]:
     random.Random(13).shuffle(texts)
     return texts
 
