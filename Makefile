@@ -44,7 +44,7 @@ quickstart: .venv/.installed-quickstart ## fine-tune a small encoder, measure it
 	echo; \
 	echo "The score above is a demonstration, not a measurement: the sentences were written for nlpipe."
 
-test: .venv/.installed-test ## the tests that every change runs (about 12 minutes on two cores)
+test: .venv/.installed-test ## the tests that every change runs (about 7 minutes on two cores)
 	$(TEST) -m "not slow"
 
 test-all: .venv/.installed-test-all ## all tests: every architecture, faults, long runs (under 60 minutes); records the grid
