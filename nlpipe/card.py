@@ -110,14 +110,19 @@ def is_artifact(folder: Path) -> bool:
     return (folder / CARD).is_file()
 
 
+def refuse_run(folder: Path) -> None:
+    """Raise ArtifactError with the model's folder for the folder of the run that made it."""
+    if not is_artifact(folder) and is_artifact(folder / "model"):
+        raise ArtifactError(f"{folder} is a run's folder; the model is in {folder / 'model'}")
+
+
 def read_card(folder: Path) -> Card:
     """The Card of a model folder. Raises ArtifactError with what to do where there is none that can be read."""
     file = folder / CARD
     if not folder.is_dir():
         raise ArtifactError(f"there is no model folder {folder}")
     if not file.is_file():
-        if is_artifact(folder / "model"):
-            raise ArtifactError(f"{folder} is a run's folder; the model is in {folder / 'model'}")
+        refuse_run(folder)
         raise ArtifactError(
             f"{folder} has no {CARD}: nlpipe did not write it. "
             f"For a plain transformers model: nlpipe.pipeline(task, model={str(folder)!r})"

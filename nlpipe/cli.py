@@ -49,7 +49,7 @@ Backend = Annotated[
     str,
     typer.Option("--backend", help="auto (the model's newest export, else torch), torch, onnx, openvino, ctranslate2."),
 ]
-TaskName = Annotated[str | None, typer.Option("--task", help="The task, for a model that nlpipe did not write.")]
+TaskName = Annotated[str | None, typer.Option("--task", help="The task, where the model does not say it.")]
 Model = Annotated[str, typer.Argument(help="A model folder, a Hub name, or package:NAME/PATH.")]
 
 _blocked: list[str] = []
@@ -700,13 +700,11 @@ def _plugins() -> Any:
 
 
 def _pipeline(model: str, task: str | None, offline: bool, backend: Any = "auto") -> Any:
-    """A model of ours by its folder, anyone's with the task's name."""
+    """A model of ours, or anyone's; the task is the model's own where none is named."""
     from nlpipe import loading
 
     plugins = _plugins()
     with uncollected():
-        if task is None:
-            return loading.load(model, backend=backend, offline=offline, plugins=plugins)
         return loading.pipeline(task, model=model, backend=backend, offline=offline, plugins=plugins)
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from nlpipe import devices, exported, locating
 from nlpipe.arguments import named
-from nlpipe.card import Card, is_artifact, read_card
+from nlpipe.card import Card, is_artifact, read_card, refuse_run
 from nlpipe.errors import ArtifactError, PluginError, UnsupportedError, suggest
 from nlpipe.generation import Generation
 from nlpipe.pipelines import Pipeline, asked_as
@@ -167,6 +167,7 @@ def pipeline(
     location = locating.locate(_named(model, "model"), revision=revision, offline=offline)
     if isinstance(labels, str):
         raise UnsupportedError(f"labels: a list of names, not one text; did you mean [{labels!r}]?")
+    refuse_run(location.folder)
     if is_artifact(location.folder) and not _asked_otherwise(location, objective):
         _check_ours(location, task, options, labels, registry)
         return load(

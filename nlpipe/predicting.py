@@ -105,14 +105,9 @@ class Chosen:
     offline: bool = False
 
     def open(self, plugins: Plugins | None = None) -> Pipeline:
-        """A model of ours by its folder, anyone's with the task's name."""
+        """A model of ours, or anyone's; the task is the model's own where none is named."""
         from nlpipe import loading
 
-        registry = plugins or Plugins.discover()
-        if self.task is None:
-            return loading.load(
-                self.model, long=self.long, backend=self.backend, offline=self.offline, plugins=registry
-            )
         return loading.pipeline(
             self.task,
             model=self.model,
@@ -122,7 +117,7 @@ class Chosen:
             long=self.long,
             backend=self.backend,
             offline=self.offline,
-            plugins=registry,
+            plugins=plugins or Plugins.discover(),
         )
 
 

@@ -269,7 +269,6 @@ def test_folders_that_are_no_models(nlpipe: Command, trainings: Trainings, tmp_p
     trained = trainings.get("bert", "bert")
     refused(nlpipe("predict", tmp_path / "no", "--input", "-"), "no model folder")
     refused(nlpipe("predict", trained.report.directory, "--input", "-"), "the model is in")
-    refused(nlpipe("predict", backbone, "--input", "-"), "nlpipe.json")
     refused(nlpipe("predict", backbone, "--task", "classification", "--input", "-"), "no head", "recipe new")
 
 

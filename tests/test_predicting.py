@@ -364,6 +364,25 @@ def test_choices_on_the_command_line(tmp_path: Path) -> None:
         engine("local", found, 2)
 
 
+def test_the_task_is_the_model_s_own_where_none_is_named(pipe: Pipeline, tmp_path: Path) -> None:
+    """Of a model that nlpipe did not write as well; a run's folder leads to its model."""
+    from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
+
+    from nlpipe.errors import ArtifactError
+    from nlpipe.testing.tiny import tiny_model
+
+    base = tiny_model("bert", tmp_path / "bert")
+    folder = tmp_path / "tagger"
+    names = {0: "O", 1: "B-A", 2: "I-A"}
+    BertForTokenClassification(BertConfig.from_pretrained(base, id2label=names)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    assert chosen(str(folder), None, {}, pipe.plugins)[0].open(pipe.plugins).card.task == "ner"
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "nlpipe.json").touch()
+    with pytest.raises(ArtifactError, match="is a run's folder; the model is in .*model"):
+        chosen(str(tmp_path / "run"), None, {}, pipe.plugins)[0].open(pipe.plugins)
+
+
 def test_streams(pipe: Pipeline, tmp_path: Path, capfdbinary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard output stops at the first bad row unless a file is named."""
     source = lines(tmp_path / "in.jsonl", [{"text": "a"}, {"text": 5}, {"text": "b"}])
