@@ -379,7 +379,7 @@ def test_the_task_is_the_model_s_own_where_none_is_named(pipe: Pipeline, tmp_pat
     assert chosen(str(folder), None, {}, pipe.plugins)[0].open(pipe.plugins).card.task == "ner"
     (tmp_path / "run" / "model").mkdir(parents=True)
     (tmp_path / "run" / "model" / "nlpipe.json").touch()
-    with pytest.raises(ArtifactError, match="is a run's folder; the model is in .*model"):
+    with pytest.raises(ArtifactError, match="is a run's folder; the model is in "):
         chosen(str(tmp_path / "run"), None, {}, pipe.plugins)[0].open(pipe.plugins)
 
 
