@@ -80,18 +80,19 @@ def cosent(first: Tensor, second: Tensor, target: Tensor, temperature: float) ->
     return torch.logsumexp(torch.cat([gaps.new_zeros(1), gaps]), 0)
 
 
-def in_batch(first: Tensor, second: Tensor, others: Tensor, same: Tensor, temperature: float) -> Tensor:
+def in_batch(first: Tensor, second: Tensor, others: Tensor, asked: Tensor, same: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of finding each first text's own second among all seconds and others, summed over pairs.
 
-    InfoNCE (van den Oord et al. 2018) by cosine. `same` [seconds + others] numbers the candidates by their
-    text: one that reads like the match is no negative and is left out.
+    InfoNCE (van den Oord et al. 2018) by cosine. `asked` [firsts] and `same` [seconds + others] number the texts by
+    how they read: a candidate that is the match of this first text in any pair is no negative and is left out.
     """
     candidates = F.normalize(torch.cat([second, others]), dim=1)
     scores = F.normalize(first, dim=1) @ candidates.T / temperature
     own = torch.arange(len(first), device=first.device)
-    twin = same[None, :] == same[: len(first), None]
-    twin[own, own] = False
-    return F.cross_entropy(scores.masked_fill(twin, -torch.inf), own, reduction="sum")
+    pairs = asked[:, None] == asked[None, :]
+    right = pairs.float() @ (same[: len(first), None] == same[None, :]).float() > 0
+    right[own, own] = False
+    return F.cross_entropy(scores.masked_fill(right, -torch.inf), own, reduction="sum")
 
 
 def label_loss(

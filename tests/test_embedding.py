@@ -239,6 +239,16 @@ def test_a_text_that_reads_like_the_match_is_no_negative(folder: Path) -> None:
     torch.testing.assert_close(objective.loss({"vectors": vectors}, batch), expected)
 
 
+def test_another_match_of_the_same_query_is_no_negative(folder: Path) -> None:
+    objective = Embedding(loss_name="in_batch").placed(Family.ENCODER, {})
+    twice = [(("ba",), Texts(("be",))), (("ba",), Texts(("bi",))), (("bo",), Texts(("bu",)))]
+    batch, vectors = _batch(objective, twice, folder)
+    first, second = torch.nn.functional.normalize(vectors, dim=1)[[0, 2, 4]], vectors[[1, 3, 5]]
+    scores = first @ torch.nn.functional.normalize(second, dim=1).T / 0.05
+    expected = -scores[0, [0, 2]].log_softmax(0)[0] - scores[1, [1, 2]].log_softmax(0)[0] - scores[2].log_softmax(0)[2]
+    torch.testing.assert_close(objective.loss({"vectors": vectors}, batch), expected)
+
+
 @pytest.mark.parametrize("name", ["cosine_mse", "cosent", "in_batch"])
 def test_matryoshka_is_a_weighted_sum_over_sizes(name: Any, folder: Path) -> None:
     plain = Embedding(loss_name=name).placed(Family.ENCODER, {})

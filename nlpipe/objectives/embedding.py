@@ -186,7 +186,7 @@ class Embedding(Objective):
         if self.loss_name == "cosent":
             return tensors.cosent(first, second, given["target"], self.temperature)
         others = texts[given["others"]]
-        return tensors.in_batch(first, second, others, given["same"], self.temperature)
+        return tensors.in_batch(first, second, others, given["asked"], given["same"], self.temperature)
 
     def predict(self, runner: Runner, batch: Batch, call: Mapping[str, Any]) -> list[Raw]:
         """A pooled vector per row, float32 [width]."""
@@ -216,8 +216,8 @@ class _Grouped:
     """A training batch's rows by text and example.
 
     `text` and `share` say of each row whose part it is and how much of it; `first`, `second` and `others` are
-    texts' numbers: the query and the match of each example, and all hard negatives. `same` says which text of
-    (`second`, then `others`) reads alike: equal texts have equal numbers.
+    texts' numbers: the query and the match of each example, and all hard negatives. `asked` says which of `first` and
+    `same` which of (`second`, then `others`) reads alike: equal texts have equal numbers.
     """
 
     text: list[int]
@@ -225,6 +225,7 @@ class _Grouped:
     first: list[int]
     second: list[int]
     others: list[int]
+    asked: list[int]
     same: list[int]
 
     @classmethod
@@ -244,14 +245,14 @@ class _Grouped:
             totals[at] += row.place.tokens
         share = [row.place.tokens / totals[at] for at, row in zip(text, rows, strict=True)]
         known: dict[tuple[int, ...], int] = {}
-        same = [known.setdefault(read[at], len(known)) for at in (*roles[1], *roles[2])]
-        return cls(text, share, roles[0], roles[1], roles[2], same)
+        alike = [[known.setdefault(read[at], len(known)) for at in texts] for texts in roles]
+        return cls(text, share, roles[0], roles[1], roles[2], alike[0], alike[1] + alike[2])
 
     def columns(self) -> dict[str, Any]:
         """As numpy arrays, so that empty ones keep their type."""
         import numpy as np
 
-        names = ("text", "first", "second", "others", "same")
+        names = ("text", "first", "second", "others", "asked", "same")
         return {name: np.array(getattr(self, name), dtype=np.int64) for name in names} | {
             "share": np.array(self.share, dtype=np.float32)
         }
