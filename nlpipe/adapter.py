@@ -282,10 +282,11 @@ def load(model: nn.Module, folder: Path, further: AdapterSection | None = None) 
     """
     import peft
 
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():  # PEFT would look for it on the Hub
-            raise ArtifactError(f"the adapter in {folder} is incomplete: {name} is missing")
-    if fault := upstream.damaged(folder / name):
+    weights = folder / "adapter_model.safetensors"
+    for file in (folder / "adapter_config.json", weights):
+        if not file.is_file():  # PEFT would look for it on the Hub
+            raise ArtifactError(f"the adapter in {folder} is incomplete: {file.name} is missing")
+    if fault := upstream.damaged(weights):
         raise ArtifactError(fault)
     try:
         config = peft.PeftConfig.from_pretrained(folder)

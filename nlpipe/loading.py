@@ -279,7 +279,7 @@ def _check_ours(
     _require(card, location.folder, plugins)
     kind = plugins.task(card.task)
     if task not in (None, card.task):
-        raise ArtifactError(f"{model} was trained for {card.task}, not for {task}: nlpipe.load({str(model)!r})")
+        raise ArtifactError(f"{model} was trained for {card.task}, not for {task}: nlpipe.load({model!r})")
     if options is not None and task_options(kind, options) != kind.Options():
         raise UnsupportedError(f"{model} holds the options it was trained with; leave them out")
     if labels and tuple(labels) != card.labels:

@@ -178,13 +178,19 @@ def _ter() -> type[Any]:
     class Bounded(TER):
         """For texts of any length."""
 
+        told = False
+
         def _compute_segment_statistics(self, hypothesis: str, ref_kwargs: dict[str, Any]) -> list[float]:
             said, rights = hypothesis.split(), ref_kwargs["ref_words"]
             longest = max(map(len, (said, *rights)))
             if longest <= SHIFTED:
                 found: list[float] = super()._compute_segment_statistics(hypothesis, ref_kwargs)
                 return found
-            log.warning("ter: a text of %s words is compared without shifts, so that it is at most so high", longest)
+            if not self.told:  # once for all texts
+                log.warning(
+                    "ter: texts of over %d words are compared without shifts, so it is at most so high", SHIFTED
+                )
+                self.told = True
             return [min(edits(right, said) for right in rights), sum(map(len, rights)) / len(rights)]
 
     return Bounded

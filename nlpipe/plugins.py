@@ -108,7 +108,7 @@ class Plugins:
             return self._tasks[name]
         if name in self._brought:
             raise PluginError(_clash(name, [record for record, _ in self._brought[name]]))
-        near = " or ".join(self._called(str(name))) or nearest(str(name), self._tasks)
+        near = " or ".join(self._called(name)) or nearest(name, self._tasks)
         hint = f"did you mean '{near}'? " if near else ""
         message = f"unknown task '{name}'; {hint}installed tasks: {', '.join(sorted(self._tasks)) or 'none'}"
         absent = [f"{record} {_ABSENT[record.state]}" for record in self._records if record.state in _ABSENT]

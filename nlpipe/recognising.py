@@ -46,8 +46,10 @@ def recognised(location: Location, plugins: Plugins) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ArtifactError(f"{location.name} can be asked as {', '.join(found)}: say which, as the first argument")
+        raise ArtifactError(
+            f"{location.name} can be asked as {', '.join(found)}: say which (--task, or the first argument)"
+        )
     raise ArtifactError(
-        f"{location.name} does not say what it was trained for. Say the task as the first argument, or fine-tune it "
-        "with a recipe first (nlpipe recipe new)"
+        f"{location.name} does not say what it was trained for. Say the task (--task, or the first argument), or "
+        "fine-tune it with a recipe first (nlpipe recipe new)"
     )

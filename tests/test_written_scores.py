@@ -214,7 +214,7 @@ def test_words_in_common_and_edits_are_those_of_the_whole_table(one: str, other:
 def test_ter_of_a_very_long_text_is_said_to_have_no_shifts(caplog: pytest.LogCaptureFixture) -> None:
     draw = random.Random(1)
     right = draw.choices([f"w{at}" for at in range(500)], k=SHIFTED + 1)
-    rows = [Translation.Example(source="x", target=text) for text in (" ".join(right), "a b c d e")]
-    found = measured(Translation(), [" ".join([*right[1:], "more"]), "d e a b c"], rows).scores["ter"]
-    assert found == pytest.approx(100 * (2 + 1) / (SHIFTED + 1 + 5))  # two words edited; two shifted, as one edit
-    assert f"a text of {SHIFTED + 1} words is compared without shifts" in caplog.text
+    rows = [Translation.Example(source="x", target=text) for text in (*[" ".join(right)] * 2, "a b c d e")]
+    found = measured(Translation(), [*[" ".join([*right[1:], "more"])] * 2, "d e a b c"], rows).scores["ter"]
+    assert found == pytest.approx(100 * (2 + 2 + 1) / (2 * (SHIFTED + 1) + 5))  # two edited; two shifted, as one edit
+    assert caplog.text.count(f"texts of over {SHIFTED} words are compared without shifts") == 1

@@ -171,4 +171,4 @@ def dtype_of(*given: Any) -> torch.dtype:
     from nlpipe.devices import dtype_of as named
 
     wanted = next((one for one in given if one is not None), "auto")
-    return named(str(wanted).removeprefix("torch."))
+    return named(wanted)

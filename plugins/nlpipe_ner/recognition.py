@@ -241,43 +241,46 @@ def _looked_up(example: TaggedText, usual: Mapping[str, str]) -> Entities:
 def _repairs(examples: Sequence[TaggedText], options: EntityOptions) -> Iterator[Note]:
     tagged = {at: example.tags for at, example in enumerate(examples) if example.tags is not None}
     scheme = detect(list(tagged.values())) if options.scheme == "auto" else SCHEMES[options.scheme]
-    wrong = {at: places for at, tags in tagged.items() if (places := faults(tags, scheme))}
-    if wrong:
-        said = {at: ", ".join(_tag(examples[at], place) for place in places) for at, places in wrong.items()}
-        at, (place, *_) = next(iter(wrong.items()))
-        yield Note(
-            f"{sum(map(len, wrong.values()))} tags in {len(wrong)} rows are ill-formed {scheme.upper()} and were "
-            f"repaired as conlleval reads them; the first is {_tag(examples[at], place)}",
-            said,
-        )
+    wrong = {at: [_tag(examples[at], place) for place in faults(tags, scheme)] for at, tags in tagged.items()}
+    return _noted(
+        wrong,
+        f"{{count}} tags in {{rows}} rows are ill-formed {scheme.upper()} and were repaired as conlleval reads them; "
+        "the first is {first}",
+    )
+
+
+def _overlaps(examples: Sequence[TaggedText]) -> Iterator[Note]:
+    dropped = {at: [_cut(example, one) for one in example.chunks[1]] for at, example in enumerate(examples)}
+    return _noted(
+        dropped,
+        "{count} gold spans in {rows} rows overlap others; the longest are learnt, all are scored. The first that is "
+        "not learnt: {first}",
+    )
+
+
+def _widened(examples: Sequence[TaggedText]) -> Iterator[Note]:
+    inside = {
+        at: [_cut(example, placed.given) for placed in example.placed if placed.inside]
+        for at, example in enumerate(examples)
+    }
+    return _noted(
+        inside,
+        "{count} gold spans end within a word; whole words are learnt, and the spans are scored as they are. The "
+        "first: {first}",
+    )
+
+
+def _noted(found: Mapping[int, Sequence[str]], sentence: str) -> Iterator[Note]:
+    """A note on the rows where something was found: `sentence` with the {count} of all, of {rows}, and the {first}."""
+    there = {at: said for at, said in found.items() if said}
+    if there:
+        count, first = sum(map(len, there.values())), next(iter(there.values()))[0]
+        told = sentence.format(count=count, rows=len(there), first=first)
+        yield Note(told, {at: ", ".join(said) for at, said in there.items()})
 
 
 def _tag(example: TaggedText, place: int) -> str:
     return f"{(example.tags or ())[place]} at {(example.tokens or ())[place]!r}"
-
-
-def _overlaps(examples: Sequence[TaggedText]) -> Iterator[Note]:
-    dropped = {at: left for at, example in enumerate(examples) if (left := example.chunks[1])}
-    if dropped:
-        said = {at: ", ".join(_cut(examples[at], one) for one in left) for at, left in dropped.items()}
-        at, (first, *_) = next(iter(dropped.items()))
-        yield Note(
-            f"{sum(map(len, dropped.values()))} gold spans in {len(dropped)} rows overlap others; the longest "
-            f"are learnt, all are scored. The first that is not learnt: {_cut(examples[at], first)}",
-            said,
-        )
-
-
-def _widened(examples: Sequence[TaggedText]) -> Iterator[Note]:
-    inside = ([placed.given for placed in example.placed if placed.inside] for example in examples)
-    if wide := {at: found for at, found in enumerate(inside) if found}:
-        said = {at: ", ".join(_cut(examples[at], one) for one in found) for at, found in wide.items()}
-        at, (first, *_) = next(iter(wide.items()))
-        yield Note(
-            f"{sum(map(len, wide.values()))} gold spans end within a word; whole words are learnt, and the spans are "
-            f"scored as they are. The first: {_cut(examples[at], first)}",
-            said,
-        )
 
 
 def _cut(example: TaggedText, entity: Entity) -> str:
