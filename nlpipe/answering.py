@@ -72,18 +72,42 @@ def answer(
     rows = [row for _, encoded in asked for row in encoded]
     raws: list[Any] = [None] * len(rows)
     writing = objective.writes and bool(rows) and rows[0].target is None
-    lengths, most = [row.length for row in rows], runner.pass_tokens(writing=writing)
-    padding = None if writing else runner.pass_padding()
-    for batch in batching.answering(lengths, tokens=most, padding=padding):
-        chosen = [rows[index] for index in batch]
-        collated = objective.collate(chosen, tok, answering=True, rng=batching.rng(0, "answer"))
-        for index, raw in zip(batch, objective.predict(runner, collated, {}), strict=True):
+    lengths, how = [row.length for row in rows], runner.passes(writing=writing)
+
+    def computed(batch: Sequence[int]) -> Sequence[Any]:
+        return _computed(objective, runner, tok, [rows[index] for index in batch])
+
+    abreast = 1 if objective.writes else how.abreast  # choices behind one prompt are to share its pass
+    batches = batching.answering(lengths, tokens=how.tokens, padding=how.padding, abreast=abreast)
+    found = runner.each(computed, batches) if abreast > 1 else map(computed, batches)
+    for batch, answers_of in zip(batches, found, strict=True):
+        for index, raw in zip(batch, answers_of, strict=True):
             raws[index] = raw
     answers, at = [], 0
     for query, encoded in asked:
         answers.append(objective.join(query, encoded, raws[at : at + len(encoded)]))
         at += len(encoded)
     return answers
+
+
+def _computed(objective: Objective, runner: Runner, tok: Tokenizers, rows: Sequence[Row]) -> list[Any]:
+    """The raw answers to rows of one pass, or of two where memory ran out.
+
+    Raises UnsupportedError where it runs out for a single row.
+    """
+    collated = objective.collate(rows, tok, answering=True, rng=batching.rng(0, "answer"))
+    try:
+        return list(objective.predict(runner, collated, {}))
+    except Exception as error:
+        if not runner.ran_out(error):
+            raise
+        if len(rows) == 1:
+            raise UnsupportedError(
+                f"memory ran out over one row of {rows[0].length} tokens: take a smaller dtype or model, "
+                "long='truncate', or another device"
+            ) from error
+    half = len(rows) // 2  # only here, as the error holds on to what was computed
+    return [raw for part in (rows[:half], rows[half:]) for raw in _computed(objective, runner, tok, part)]
 
 
 def asked_in_turn(objective: Objective, runner: Runner, tok: Tokenizers, queries: Iterable[Query]) -> Iterator[Any]:

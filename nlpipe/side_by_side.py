@@ -144,8 +144,8 @@ def _raws(pipes: Mapping[str, Pipeline], names: Sequence[str], asked: Sequence[A
     """The raw answers to each one's rows, of like length in a pass together whoever answers them."""
     rows = [(name, at, row) for at, (name, one) in enumerate(zip(names, asked, strict=True)) for row in one.rows]
     flat: list[Any] = [None] * len(rows)
-    most = pipes[names[0]].runner.pass_tokens(writing=False)
-    for chosen in batching.answering([row.length for _, _, row in rows], tokens=most):
+    how = pipes[names[0]].runner.passes(writing=False)
+    for chosen in batching.answering([row.length for _, _, row in rows], tokens=how.tokens, padding=how.padding):
         members = [rows[index] for index in chosen]
         first = pipes[members[0][0]]
         runner = first.runner

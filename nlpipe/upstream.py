@@ -275,6 +275,20 @@ def quantized(model: Any) -> bool:
     return any(type(module).__module__.startswith("bitsandbytes.") for module in model.modules())
 
 
+def reentrant(model: Any) -> bool:
+    """Whether several threads may compute with a model at once: where nothing of it changes while it computes.
+
+    Hooks may remember something (`adapter_prompts.py`), bitsandbytes' layers do, a RoPE that follows the length
+    ("dynamic", "longrope") rewrites its frequencies, and BigBird's sparse attention leaves a short text for full one.
+    """
+    if quantized(model) or any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        return False
+    config = getattr(model, "config", None)
+    rope = str(getattr(config, "rope_parameters", None) or "")
+    sparse = getattr(config, "attention_type", None) == "block_sparse"
+    return not (sparse or "dynamic" in rope or "longrope" in rope)
+
+
 def _quantization(quantize: str, kind: Any, config: Any) -> Any:
     """bitsandbytes' settings, as QLoRA's (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314) in 4 bits.
 

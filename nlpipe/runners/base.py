@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,6 +12,24 @@ if TYPE_CHECKING:
 
     from nlpipe.objectives.base import Batch, Objective
     from nlpipe.objectives.continuing import Wish, Written
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """How rows are best put into passes through a model.
+
+    A function of the model and the machine alone, so that the same rows make the same batches again.
+    """
+
+    tokens: int
+    """padded tokens of a pass at most"""
+    padding: int | None = None
+    """how many tokens of padding cost about as much as one more pass; None: passes are to be as large as they may"""
+    abreast: int = 1
+    """how many passes are computed at a time"""
 
 
 class Judge(Protocol):
@@ -28,15 +47,16 @@ class Judge(Protocol):
 class Runner(Protocol):
     """A loaded model, on any back end. Safe to call from several threads, which it serves one after the other."""
 
-    def pass_tokens(self, *, writing: bool) -> int:
-        """How many padded tokens are best read at once; `writing` where each row is then gone on from.
-
-        A function of the model and the kind of machine alone, so that the same rows make the same batches again.
-        """
+    def passes(self, *, writing: bool) -> Passes:
+        """How rows are best read; `writing` where each is then gone on from."""
         ...
 
-    def pass_padding(self) -> int | None:
-        """How many tokens of padding cost about as much as one more pass; None where passes are to be large."""
+    def each(self, work: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
+        """`work`, which computes with this runner, on each part, several at a time where `passes` says so."""
+        ...
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether an error of a pass says that memory ran out, so that fewer rows may fit."""
         ...
 
     def compute(self, objective: Objective, batch: Batch) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from nlpipe.errors import ArtifactError, UnsupportedError
 from nlpipe.objectives.continuing import Written
 from nlpipe.objectives.place import NOTHING
+from nlpipe.runners.base import Passes
 from nlpipe.runners.graph import GraphRunner, refuse, threads_of
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ class Ct2Runner(GraphRunner):
             raise ArtifactError(f"{folder} cannot be read by CTranslate2: {error}") from error
         return cls(model, known)
 
-    def pass_tokens(self, *, writing: bool) -> int:
+    def passes(self, *, writing: bool) -> Passes:
         """CTranslate2 cuts what it is given into batches of its own."""
-        return WRITING_TOKENS
+        return Passes(WRITING_TOKENS)
 
     def compute(self, objective: Objective, batch: Batch) -> dict[str, np.ndarray]:
         """Raises UnsupportedError: CTranslate2 shows no logits of a batch."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import numpy as np
 
 from nlpipe.errors import UnsupportedError
 from nlpipe.processors import limited, processors
+from nlpipe.runners.base import Passes
 
 if TYPE_CHECKING:
     from nlpipe.objectives.base import Batch
     from nlpipe.objectives.continuing import Wish, Written
     from nlpipe.runners.base import Judge
 
+T = TypeVar("T")
+R = TypeVar("R")
 
 PASS_TOKENS = 2048
 
@@ -23,13 +26,17 @@ PASS_TOKENS = 2048
 class GraphRunner:
     """A runner whose model is one graph: `objective.compute` as it was traced. It neither writes nor judges text."""
 
-    def pass_tokens(self, *, writing: bool) -> int:
-        """As many as PyTorch reads at once of a small encoder (`runners/torch.py`); not measured for a graph."""
-        return PASS_TOKENS
+    def passes(self, *, writing: bool) -> Passes:
+        """As many tokens as PyTorch reads at once of a small encoder (`runners/torch.py`); not measured for a graph."""
+        return Passes(PASS_TOKENS)
 
-    def pass_padding(self) -> int | None:
-        """None: a graph's passes are not weighed."""
-        return None
+    def each(self, work: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
+        """One after the other: a back end shares each pass among threads of its own."""
+        return map(work, parts)
+
+    def ran_out(self, error: BaseException) -> bool:
+        """False: no back end says so in a way that others do not."""
+        return False
 
     def close(self) -> None:
         """Let go of the graph."""

@@ -74,6 +74,7 @@ class AdapterRunner(TorchRunner):
     def __init__(self, mixed: Mixed, name: str) -> None:
         super().__init__(mixed.model, mixed.device)
         self.mixed, self.name = mixed, name
+        self._reentrant = False  # PEFT hangs hooks into the model for each pass
 
     def compute(self, objective: Objective, batch: Batch) -> dict[str, np.ndarray]:
         """`objective.compute` with this adapter. Raises UnsupportedError once it is closed."""
