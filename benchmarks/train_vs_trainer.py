@@ -10,7 +10,8 @@ and with batches of rows of like length. The encoder is all-MiniLM-L6-v2 from th
 `quickstart`); the data are read from $NLPIPE_TEST_DATA/data. Each contender is a process of its own, so that peak
 memory is its own. Seconds are those of training alone, tokenizing, scoring and saving not counted. `reached` is the
 share of the rate of plain float32 matrix products, measured in the same process right before and after, that the
-training of the rows' own tokens comes to. Machines differ, and a busy one more so: look at the ratios.
+training of the rows' own tokens comes to. On a GPU (`--device cuda`) all compute in bfloat16 with float32 weights.
+Machines differ, and a busy one more so: look at the ratios.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rows", type=int, help="take only so many rows of train, evenly spread")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--backbone", default=BACKBONE, help="another encoder, such as a folder")
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--json", type=Path, help="write all figures there")
@@ -92,7 +95,7 @@ def run_nlpipe(given: argparse.Namespace, data: str, folder: Path) -> trainers.O
 
     recipe = Recipe(
         task=DATA[data]["task"],
-        model={"backbone": BACKBONE, "max_length": trainers.MAX_LENGTH, "long": "truncate"},
+        model={"backbone": given.backbone, "max_length": trainers.MAX_LENGTH, "long": "truncate"},
         adapter={"r": 8, "alpha": 16, "targets": ["query", "value"]} if given.method == "lora" else None,
         data={"train": train, "test": scored},
         train={
@@ -103,12 +106,12 @@ def run_nlpipe(given: argparse.Namespace, data: str, folder: Path) -> trainers.O
             "checkpoint_every": 10**9,
         },
         evaluate={"bootstrap": 0},
-        run={"threads": given.threads},
+        run={"threads": given.threads, "device": given.device},
         output={"dir": str(folder / "nlpipe")},
     )
     report = run(recipe, listeners=[listen])
     assert report.scores is not None and report.model is not None
-    pipe = load(report.model)
+    pipe = load(report.model, device=given.device)
     texts = [{"text": row["text"]} if "text" in row else {"tokens": row["tokens"]} for row in train]
     # With [CLS] and [SEP], which are read like any token and which Trainer's attention mask counts as well.
     seen = [result.seen[0] + 2 for result in pipe.map(texts)]
@@ -123,16 +126,19 @@ def contend(given: argparse.Namespace) -> None:
 
     (data,) = given.data
     torch.set_num_threads(given.threads)
-    before = matrix_rate()
+    rates = {"device": given.device, "dtype": "bfloat16" if given.device == "cuda" else "float32"}
+    before = matrix_rate(**rates)
     with tempfile.TemporaryDirectory() as folder:
         if given.contender == "nlpipe":
             done = run_nlpipe(given, data, Path(folder))
         else:
             train, scored = rows(data, given.rows)
             way = given.contender.removeprefix("trainer-")
-            done = trainers.run(way, given, train, scored, locating.locate(BACKBONE).folder, Path(folder))
+            done = trainers.run(way, given, train, scored, locating.locate(given.backbone).folder, Path(folder))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    rate = (before + matrix_rate()) / 2
+    if given.device == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    rate = (before + matrix_rate(**rates)) / 2
     work = given.epochs * training_flops(done.model, done.lengths, full=given.method == "full")
     figures = {
         "seconds": done.seconds,
@@ -149,7 +155,7 @@ def contend(given: argparse.Namespace) -> None:
 def figures_of(given: argparse.Namespace, data: str, contender: str) -> dict[str, float]:
     """Run one contender as a process of its own."""
     command = [sys.executable, __file__, data, "--contender", contender]
-    for name in ("method", "epochs", "learning_rate", "batch_size", "rows", "threads", "seed"):
+    for name in ("method", "epochs", "learning_rate", "batch_size", "rows", "threads", "seed", "device", "backbone"):
         value = getattr(given, name)
         command += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -36,7 +36,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model("bert", tmp_path_factory.mktemp("tiny") / "bert")
 
 
-
 @pytest.mark.usefixtures("two_threads")
 def test_lanes_answer_as_one_after_the_other(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "SMALLEST", 16)

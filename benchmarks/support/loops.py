@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,14 +16,21 @@ from nlpipe.objectives.base import Row
 from nlpipe.pipelines import Pipeline
 
 
+class Place(NamedTuple):
+    """Where both sides compute, and in what numbers."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
 class Spans:
     """The loop of version 4's QuestionAnsweringPipeline, by its code: windows of 384 tokens that share 128, spans of up
     to 15 tokens, the best of all windows; a forward for so many windows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, place: Place) -> None:
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         kind = transformers.AutoModelForQuestionAnswering
-        self.model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model = kind.from_pretrained(folder, dtype=place.dtype).to(place.device).eval()
 
     def answers(self, rows: Sequence[Mapping[str, str]], size: int) -> list[dict[str, Any]]:
         """The best span of each row, `size` windows at a time in the given order."""
@@ -34,8 +41,9 @@ class Spans:
             names = ("input_ids", "attention_mask", "token_type_ids")
             batch = self.tokenizer.pad([{name: one[name] for name in names} for _, one in members], return_tensors="pt")
             with torch.inference_mode():
-                found = self.model(**batch)
-            for (at, one), begins, ends in zip(members, found.start_logits, found.end_logits, strict=True):
+                found = self.model(**batch.to(self.model.device))
+            firsts, lasts = found.start_logits.float().cpu(), found.end_logits.float().cpu()
+            for (at, one), begins, ends in zip(members, firsts, lasts, strict=True):
                 answer = self._best(one, begins.numpy(), ends.numpy(), rows[at]["context"])
                 if answer["score"] > best[at]["score"]:
                     best[at] = answer
@@ -73,10 +81,11 @@ class Spans:
 class Continuing:
     """`model.generate` over batches in the given order, each row stopped after so many tokens."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, place: Place) -> None:
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        kind = transformers.AutoModelForCausalLM
+        self.model = kind.from_pretrained(folder, dtype=place.dtype).to(place.device).eval()
 
     def texts(self, prompts: Sequence[str], limits: Sequence[int], size: int) -> list[str]:
         """What each prompt is gone on with, greedily."""
@@ -84,6 +93,7 @@ class Continuing:
         for start in range(0, len(prompts), size):
             most = limits[start : start + size]
             batch = self.tokenizer(list(prompts[start : start + size]), return_tensors="pt", padding=True)
+            batch = batch.to(self.model.device)
             before = batch["input_ids"].size(1)
             with torch.inference_mode():
                 ids = self.model.generate(
@@ -92,7 +102,7 @@ class Continuing:
                     max_new_tokens=max(most),
                     suppress_tokens=[self.tokenizer.eos_token_id],
                     pad_token_id=self.tokenizer.eos_token_id,
-                    stopping_criteria=[_Limits(before, most)],
+                    stopping_criteria=[_Limits(before, most, self.model.device)],
                 )
             found += [self.tokenizer.decode(row[before : before + one]) for row, one in zip(ids, most, strict=True)]
         return found
@@ -103,8 +113,8 @@ class _Limits:
 
     eos_token_id = None  # rows that have ended are padded where a criterion has this attribute
 
-    def __init__(self, before: int, most: Sequence[int]) -> None:
-        self.before, self.most = before, torch.tensor(most)
+    def __init__(self, before: int, most: Sequence[int], device: torch.device) -> None:
+        self.before, self.most = before, torch.tensor(most, device=device)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **rest: Any) -> torch.Tensor:
         return input_ids.size(1) - self.before >= self.most

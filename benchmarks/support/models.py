@@ -40,14 +40,14 @@ def _shuffled(texts: list[str]) -> list[str]:
     return texts
 
 
-def headed(kind: str, names: list[str], folder: Path) -> Path:
-    """MiniLM with a head drawn at random, as a plain folder."""
+def headed(kind: str, names: list[str], folder: Path, encoder: str = ENCODER) -> Path:
+    """An encoder with a head drawn at random, as a plain folder."""
     import torch
     import transformers
 
     from nlpipe import locating
 
-    base = locating.locate(ENCODER).folder
+    base = locating.locate(encoder).folder
     torch.manual_seed(0)
     model = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
         base, num_labels=len(names), id2label=dict(enumerate(names)), dtype=torch.float32

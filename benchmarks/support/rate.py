@@ -6,19 +6,22 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-SIDE = 2048  # of the matrices; large enough that only the products themselves count
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices; large enough that only the products themselves count
 
 
-def matrix_rate(seconds: float = 2.0) -> float:
-    """The best rate of a float32 matrix product in this process with its threads, in FLOP/s."""
+def matrix_rate(seconds: float = 2.0, device: str = "cpu", dtype: str = "float32") -> float:
+    """The best rate of a matrix product in this process with its threads, or on the GPU, in FLOP/s."""
     import torch
 
-    a, b = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+    side = SIDE[device]
+    a, b = (torch.randn(side, side, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
     best, until = 0.0, time.perf_counter() + seconds
     while best == 0 or time.perf_counter() < until:
         start = time.perf_counter()
         torch.mm(a, b)
-        best = max(best, 2 * SIDE**3 / (time.perf_counter() - start))
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 2 * side**3 / (time.perf_counter() - start))
     return best
 
 
