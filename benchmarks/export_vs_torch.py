@@ -6,9 +6,10 @@
 Claim: one short text takes half of PyTorch's time; in 8 bits whole batches take a third to a half, at a loss that is
 printed. `vectors` is all-MiniLM-L6-v2 (extra `quickstart`) on sentence pairs, `labels` what a short training made of it
 on film reviews, both exported as `nlpipe export` does, which measures each against PyTorch in one process, round by
-round, and takes medians. `llama` is a Llama of 86 million weights drawn at random with CTranslate2, against that
-library by itself (tokens in, tokens out, and the same tokenizer): aim 0.95. `text` is the same of 260 thousand weights,
-which measures little but Python. Data and models are read from $NLPIPE_TEST_DATA.
+round, and takes medians; PyTorch in bfloat16 is measured in the same way. `llama` is a Llama of 86 million weights
+drawn at random with CTranslate2, against that library by itself (tokens in, tokens out, and the same tokenizer): aim
+0.95. `text` is the same of 260 thousand weights, which measures little but Python. Data and models are read from
+$NLPIPE_TEST_DATA.
 """
 
 from __future__ import annotations
@@ -82,7 +83,26 @@ def exported(model: str, file: Path, folder: Path, task: str | None) -> list[dic
         del kept["folder"]
         kept["times_as_fast"] = {what: round(a / b, 2) for what, (a, b) in report.milliseconds.items()}
         found.append(kept)
-    return found
+    return [*found, half(model, file, task)]
+
+
+def half(model: str, file: Path, task: str | None) -> dict[str, Any]:
+    """PyTorch in bfloat16 in the place of an export; it pays on processors that multiply in it."""
+    import nlpipe
+    from nlpipe.exporting.rows import gather
+    from nlpipe.exporting.verifying import verify
+
+    one, other = (nlpipe.pipeline(task, model=model, device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    found = verify(one, other, gather(one, str(file), None))
+    return {
+        "backend": "torch",
+        "dtype": "bfloat16",
+        "changed": found.changed,
+        "metric": found.metric,
+        "score": found.score,
+        "lost": found.lost,
+        "times_as_fast": {what: round(a / b, 2) for what, (a, b) in found.milliseconds.items()},
+    }
 
 
 def vectors(data: Path, folder: Path, count: int) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -49,6 +50,11 @@ Backend = Annotated[
     str,
     typer.Option("--backend", help="auto (the model's newest export, else torch), torch, onnx, openvino, ctranslate2."),
 ]
+Device = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="auto (float32), float32, bfloat16 or float16; docs/python.md says when.")
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads; by default one a core.")]
 TaskName = Annotated[str | None, typer.Option("--task", help="The task, where the model does not say it.")]
 Model = Annotated[str, typer.Argument(help="A model folder, a Hub name, or package:NAME/PATH.")]
 
@@ -253,6 +259,9 @@ def evaluate(
         Path | None, typer.Option("--output", metavar="DIR", help="Keep scores and answers here, for `nlpipe compare`.")
     ] = None,
     backend: Backend = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -270,13 +279,19 @@ def evaluate(
         lost = [name for name, given in (("option", option), ("predictions-format", predictions_format)) if given]
         if lost:
             raise DataError(f"--{lost[0]} goes with --predictions; a model has what it was trained with")
+        from nlpipe.predicting import Chosen
         from nlpipe.running import evaluate_model
 
-        pipe = _pipeline(str(model), task, offline, backend)
+        chosen = Chosen(str(model), task, backend=backend, offline=offline, device=device, dtype=dtype, threads=threads)
+        with uncollected():
+            pipe = chosen.open(_plugins())
         scores = evaluate_model(pipe, source, ours, metrics=metric or (), bootstrap=bootstrap, output=output)
     else:
         if task is None:
             raise DataError("--predictions needs --task NAME, one of `nlpipe tasks`")
+        computed = {"backend": backend != "auto", "device": device != "auto", "dtype": dtype != "auto"}
+        if lost := [name for name, given in {**computed, "threads": threads is not None}.items() if given]:
+            raise DataError(f"--{lost[0]} goes with a model; answers made elsewhere are only scored")
         from nlpipe.recipe_yaml import typed
         from nlpipe.running import evaluate_predictions
 
@@ -369,6 +384,9 @@ def predict(
     engine: Annotated[str, typer.Option("--engine", metavar="local|ray", help="Where the model computes.")] = "local",
     workers: Annotated[int, typer.Option("--workers", min=1, help="With --engine ray: how many models.")] = 1,
     backend: Backend = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
@@ -391,6 +409,7 @@ def predict(
     found, calls = predicting.chosen(
         model, task, given, plugins, objective=objective, long=long, backend=backend, offline=offline
     )
+    found = replace(found, device=device, dtype=dtype, threads=threads)
     how = engine_of(engine, found, workers)
     with uncollected():
         pipe = found.open(plugins)
@@ -697,15 +716,6 @@ def _plugins() -> Any:
     from nlpipe.plugins import Plugins
 
     return Plugins.discover(blocked=_blocked, strict=_strict)
-
-
-def _pipeline(model: str, task: str | None, offline: bool, backend: Any = "auto") -> Any:
-    """A model of ours, or anyone's; the task is the model's own where none is named."""
-    from nlpipe import loading
-
-    plugins = _plugins()
-    with uncollected():
-        return loading.pipeline(task, model=model, backend=backend, offline=offline, plugins=plugins)
 
 
 def _options(given: list[str] | None) -> dict[str, Any]:

@@ -103,6 +103,9 @@ class Chosen:
     long: Any = None
     backend: Any = "auto"
     offline: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int | None = None
 
     def open(self, plugins: Plugins | None = None) -> Pipeline:
         """A model of ours, or anyone's; the task is the model's own where none is named."""
@@ -117,6 +120,9 @@ class Chosen:
             long=self.long,
             backend=self.backend,
             offline=self.offline,
+            device=self.device,
+            dtype=self.dtype,
+            threads=self.threads,
             plugins=plugins or Plugins.discover(),
         )
 

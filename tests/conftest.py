@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
-# Both are read once, when the libraries are imported; so they stand before anything that could import one.
+# All are read once, when the libraries are imported; so they stand before anything that could import one.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+# Tests compare to the last digits, where a GPU rounds otherwise.
+if os.environ.get("NLPIPE_TEST_GPU") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from collections.abc import Generator
 from pathlib import Path
