@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# As many tokens as PyTorch reads at once of a small encoder (`runners/torch.py`), and as many of padding at most: of 16 to
-# 64 all-MiniLM-L6-v2's texts took OpenVINO on two cores 0.80 to 0.85 of the time that 2,048 without a limit took, and
-# ONNX Runtime 0.76 to 1.04.
+# As many tokens as PyTorch reads at once of a small encoder (`runners/torch.py`), and at most so many of padding: with
+# 16 to 64, all-MiniLM-L6-v2's texts took OpenVINO on two cores 0.80 to 0.85 of the time that they took without a limit,
+# and ONNX Runtime 0.76 to 1.04.
 PASS_TOKENS, PASS_PADDING = 2048, 32
 
 
