@@ -26,12 +26,12 @@ SIZES = {
 SHAPES = [(rows, length) for rows in (1, 4, 16) for length in (8, 16, 32, 64, 128, 256) if 16 <= rows * length <= 1024]
 
 
-def network(layers: int, width: int, heads: int) -> Any:
-    """A BERT without its embeddings' weight: what is looked up is no product."""
+def network(layers: int, width: int, heads: int, vocabulary: int = 1000) -> Any:
+    """A BERT of few embeddings: what is looked up is no product."""
     import transformers
 
     config = transformers.BertConfig(
-        vocab_size=1000,
+        vocab_size=vocabulary,
         num_hidden_layers=layers,
         hidden_size=width,
         num_attention_heads=heads,
