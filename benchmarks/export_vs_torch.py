@@ -154,7 +154,7 @@ def written(model: Path, folder: Path, *, count: int, turns: int) -> dict[str, A
     folder.mkdir()
     words = ("dog", "little girl", "tree", "big red car")
     prompts = [f"Once upon a time, there was a {words[at % 4]}" for at in range(count)]
-    (folder / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in prompts[:40]))
+    (folder / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in prompts[: count // 8]))
     source, output = str(folder / "prompts.jsonl"), folder / "exported"
     report = export(str(model), "ctranslate2", data=source, output=output, task="generation")
     threads = int(os.environ["OMP_NUM_THREADS"])
@@ -185,7 +185,8 @@ def written(model: Path, folder: Path, *, count: int, turns: int) -> dict[str, A
     return {
         "bare_ctranslate2_over_nlpipe": round(statistics.median(ratios[1:]), 3),
         "prompts": len(prompts),
-        "same_texts": sum(a == b for a, b in zip(theirs(), ours(), strict=True)),
+        # a space that the tokenizer alone drops does not count
+        "same_texts": sum(a.lstrip() == b.lstrip() for a, b in zip(theirs(), ours(), strict=True)),
         "torch_over_nlpipe": round(report.faster, 2),
     }
 

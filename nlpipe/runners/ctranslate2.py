@@ -118,10 +118,12 @@ class Ct2Runner(GraphRunner):
     ) -> list[list[Written]]:
         ends = sorted(wish.ends | self._ends)
         shared = {**settings, "end_token": ends, "return_end_token": True, "num_hypotheses": wish.answers}
-        stop = None if wish.stop is None else _Stop(wish.stop, len(sources))
-        if stop is not None:
-            shared["callback"] = stop
+        heard = _Heard(wish.stop, len(sources))
+        if settings["beam_size"] == 1:  # with beams it tells of no token
+            # What a setting has changed is no longer the model's own: then a pass of its own says it.
+            shared |= {"callback": heard, "return_scores": not set(settings) - {"beam_size", "length_penalty"}}
         if prefixes is None:
+            before = 0
             results = self.model.generate_batch(sources, max_length=most, include_prompt_in_result=False, **shared)
             ids = [one.sequences_ids for one in results]
         else:
@@ -130,7 +132,10 @@ class Ct2Runner(GraphRunner):
                 sources, prefixes if before else None, max_decoding_length=most + before, max_input_length=0, **shared
             )
             ids = [[[int(token) for token in answer[before:]] for answer in one.hypotheses] for one in results]
-        return [[_told(answer[:most], frozenset(ends), wish.stop) for answer in answers] for answers in ids]
+        return [
+            [_told(answer[:most], frozenset(ends), wish.stop, heard.scores_of(row, answer)) for answer in answers]
+            for row, answers in enumerate(ids)
+        ]
 
     def stream(self, batch: Batch, wish: Wish) -> Iterator[int]:
         """The tokens that continue the batch's only row, one by one as they are written."""
@@ -193,25 +198,39 @@ class Ct2Runner(GraphRunner):
         return [start[1:] for start in starts]
 
 
-class _Stop:
-    """Ends rows at stop strings, as CTranslate2 calls it: after each token of each row."""
+class _Heard:
+    """What CTranslate2 tells of each token of each row; it ends rows at stop strings."""
 
-    def __init__(self, stop: Callable[[Sequence[int]], bool], rows: int) -> None:
+    def __init__(self, stop: Callable[[Sequence[int]], bool] | None, rows: int) -> None:
         self.stop = stop
         self.ids: list[list[int]] = [[] for _ in range(rows)]
+        self.scores: list[list[float | None]] = [[] for _ in range(rows)]
 
     def __call__(self, step: Any) -> bool:
         ids = self.ids[step.batch_id]
         ids.append(step.token_id)
-        return self.stop(ids)
+        self.scores[step.batch_id].append(step.log_prob)
+        return self.stop is not None and self.stop(ids)
+
+    def scores_of(self, row: int, answer: Sequence[int]) -> list[float] | None:
+        """ln p of each token of a row's answer, where all were told."""
+        count = len(answer)
+        scores = [score for score in self.scores[row][-count:] if score is not None]
+        return scores if count and len(scores) == count and self.ids[row][-count:] == list(answer) else None
 
 
-def _told(ids: Sequence[int], ends: frozenset[int], stop: Callable[[Sequence[int]], bool] | None) -> Written:
+def _told(
+    ids: Sequence[int],
+    ends: frozenset[int],
+    stop: Callable[[Sequence[int]], bool] | None,
+    scores: Sequence[float] | None,
+) -> Written:
     """An answer, and whether it came to an end by itself."""
+    ended = bool(ids) and ids[-1] in ends
     if stop is not None and stop(ids):
-        first = next(count for count in range(1, len(ids) + 1) if stop(ids[:count]))
-        return Written(tuple(ids[:first]), True)
-    return Written(tuple(ids), bool(ids) and ids[-1] in ends)
+        ids = ids[: next(count for count in range(1, len(ids) + 1) if stop(ids[:count]))]
+        ended = True
+    return Written(tuple(ids), ended, None if scores is None else tuple(scores[: len(ids)]))
 
 
 def _unpadded(batch: Batch) -> list[list[int]]:
