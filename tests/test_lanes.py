@@ -122,6 +122,22 @@ def test_the_gate() -> None:
     assert order == ["lane", "lane", "begins", "ends", "late"]
 
 
+def test_who_is_interrupted_at_the_gate_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gate._change, "wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt), gate.alone():
+            pass
+    passed = threading.Thread(target=lambda: gate.together().__enter__(), daemon=True)
+    passed.start()
+    passed.join(5)
+    assert not passed.is_alive()
+
+
 def test_models_that_change_while_they_compute(model: Path, tmp_path: Path) -> None:
     import transformers
 

@@ -45,7 +45,8 @@ class Judge(Protocol):
 
 
 class Runner(Protocol):
-    """A loaded model, on any back end. Safe to call from several threads, which it serves one after the other."""
+    """A loaded model, on any back end. Safe to call from several threads, which it serves one after the other; what it
+    is asked by `each` it may compute side by side."""
 
     def passes(self, *, writing: bool) -> Passes:
         """How rows are best read; `writing` where each is then gone on from."""

@@ -122,7 +122,8 @@ class Ct2Runner(GraphRunner):
         if settings["beam_size"] == 1:  # with beams it tells of no token
             # What a setting has changed is no longer the model's own: then a pass of its own says it.
             changed = {name for name, value in settings.items() if value} - {"beam_size", "length_penalty"}
-            shared |= {"callback": heard, "return_scores": not changed}
+            if not changed or wish.stop is not None:
+                shared |= {"callback": heard, "return_scores": not changed}
         if prefixes is None:
             before = 0
             results = self.model.generate_batch(sources, max_length=most, include_prompt_in_result=False, **shared)

@@ -101,9 +101,12 @@ class Gate:
         """With nobody else inside."""
         with self._change:
             self._waiting += 1
-            self._change.wait_for(lambda: not self._alone and not self._together)
-            self._waiting -= 1
-            self._alone = True
+            try:
+                self._change.wait_for(lambda: not self._alone and not self._together)
+                self._alone = True
+            finally:  # who is interrupted while waiting keeps nobody out
+                self._waiting -= 1
+                self._change.notify_all()
         try:
             yield
         finally:
