@@ -14,10 +14,28 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
+from nlpipe import cli_groups, cli_parts
+from nlpipe.cli_parts import (
+    ERRORS,
+    Backend,
+    Columns,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Offline,
+    Quiet,
+    Set,
+    TaskName,
+    Threads,
+    known_plugins,
+    named_options,
+    named_pairs,
+    say,
+)
 from nlpipe.errors import DataError, NlpipeError, RecipeError, UnsupportedError
 from nlpipe.starting import uncollected
 
@@ -29,37 +47,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-recipe_app = typer.Typer(help="Write, check and show recipes.", no_args_is_help=True)
-plugin_app = typer.Typer(help="See, write and test plugins.", no_args_is_help=True)
-data_app = typer.Typer(help="Look at data before learning from them.", no_args_is_help=True)
-app.add_typer(recipe_app, name="recipe")
-app.add_typer(data_app, name="data")
-app.add_typer(plugin_app, name="plugin")
-
-ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network; Hub names come from the cache.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the error stream.")]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option("--columns", metavar="OURS=THEIRS", help="What the file calls a field of the task."),
-]
-Backend = Annotated[
-    str,
-    typer.Option("--backend", help="auto (the model's newest export, else torch), torch, onnx, openvino, ctranslate2."),
-]
-Device = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[
-    str, typer.Option("--dtype", help="auto (float32), float32, bfloat16 or float16; docs/python.md says when.")
-]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads; by default one a core.")]
-TaskName = Annotated[str | None, typer.Option("--task", help="The task, where the model does not say it.")]
-Model = Annotated[str, typer.Argument(help="A model folder, a Hub name, or package:NAME/PATH.")]
-
-_blocked: list[str] = []
-_strict = False
+app.add_typer(cli_groups.recipe_app, name="recipe")
+app.add_typer(cli_groups.data_app, name="data")
+app.add_typer(cli_groups.plugin_app, name="plugin")
 
 
 class _Lines(RichHandler):
@@ -136,7 +126,7 @@ def _launch(processes: int) -> None:
     if processes > 1:
         raise typer.Exit(launch([sys.executable, "-m", "nlpipe", *sys.argv[1:]], processes))
     if found := forgotten(os.environ):
-        _say(f"warning: {found}")
+        say(f"warning: {found}")
 
 
 def _blame(error: Exception) -> None:
@@ -166,9 +156,7 @@ def options(
     ] = False,
 ) -> None:
     """Options before the command hold for all commands."""
-    global _strict  # noqa: PLW0603  (typer hands them to no command)
-    _blocked[:] = no_plugin or []
-    _strict = strict_plugins
+    cli_parts.CHOSEN.blocked, cli_parts.CHOSEN.strict = no_plugin or (), strict_plugins
 
 
 @app.command("run")
@@ -194,13 +182,13 @@ def run_command(
 
     if smoke and (resume or processes):
         raise RecipeError("--smoke starts afresh each time, and in one process: leave --resume and --processes out")
-    plugins = _plugins()
+    plugins = known_plugins()
     parsed = read(recipe, plugins.tasks, changes or [])
     if not smoke:
         _launch(processes or parsed.run.processes)
     quiet = quiet or not _first()
     if not quiet:
-        _say("loading the libraries …")
+        say("loading the libraries …")
     with uncollected():
         from nlpipe import many, running
         from nlpipe.progress import Watch
@@ -221,14 +209,14 @@ def run_command(
     finally:
         watch.close()
     if report is None or not report.finished:
-        _say("interrupted" if smoke else f"interrupted; go on with: nlpipe run {recipe} --resume (and the same --set)")
+        say("interrupted" if smoke else f"interrupted; go on with: nlpipe run {recipe} --resume (and the same --set)")
         raise typer.Exit(130)
     if _first():
         _show(report, as_json=as_json)
     if smoke:
-        _say(f"every stage ran, in {report.seconds:.0f} s; the scores mean nothing. Written to {report.directory}")
+        say(f"every stage ran, in {report.seconds:.0f} s; the scores mean nothing. Written to {report.directory}")
     elif not quiet and (model := getattr(report, "model", None)):
-        _say(f'model: {model}   in Python: nlpipe.load("{model}")')
+        say(f'model: {model}   in Python: nlpipe.load("{model}")')
 
 
 @app.command()
@@ -272,7 +260,7 @@ def evaluate(
         raise DataError("say what to score: a model, or --predictions FILE with --task NAME")
     first, further = (data[0], data[1:]) if data else (None, [])
     source = None if first is None else {"path": first, "format": data_format}
-    ours = _pairs(columns, "--columns")
+    ours = named_pairs(columns, "--columns")
     if not predictions:
         if first is None or further:
             raise DataError("--data FILE: a model is scored on one file of labelled rows")
@@ -284,18 +272,18 @@ def evaluate(
 
         chosen = Chosen(str(model), task, backend=backend, offline=offline, device=device, dtype=dtype, threads=threads)
         with uncollected():
-            pipe = chosen.open(_plugins())
+            pipe = chosen.open(known_plugins())
         scores = evaluate_model(pipe, source, ours, metrics=metric or (), bootstrap=bootstrap, output=output)
     else:
         if task is None:
             raise DataError("--predictions needs --task NAME, one of `nlpipe tasks`")
         computed = {"backend": backend != "auto", "device": device != "auto", "dtype": dtype != "auto"}
-        if lost := [name for name, given in {**computed, "threads": threads is not None}.items() if given]:
+        if lost := [name for name, said in {**computed, "threads": threads is not None}.items() if said]:
             raise DataError(f"--{lost[0]} goes with a model; answers made elsewhere are only scored")
         from nlpipe.recipe_yaml import typed
         from nlpipe.running import evaluate_predictions
 
-        options = {key: typed(value) for key, value in _pairs(option, "--option", "KEY=VALUE, such as top_k=1").items()}
+        given = named_pairs(option, "--option", "KEY=VALUE, such as top_k=1")
         scores = evaluate_predictions(
             task,
             predictions,
@@ -303,11 +291,11 @@ def evaluate(
             ours,
             format=predictions_format,
             further=further,
-            options=options,
+            options={key: typed(value) for key, value in given.items()},
             metrics=metric or (),
             bootstrap=bootstrap,
             output=output,
-            plugins=_plugins(),
+            plugins=known_plugins(),
         )
     if as_json:
         typer.echo(json.dumps(scores.to_dict()))
@@ -337,12 +325,12 @@ def compare(
     if len(runs) < 2:
         raise UnsupportedError("one run alone cannot be compared: name two folders or more, the base first")
     base, *others = [measured.read_group(path) for path in runs]
-    kind = _plugins().task(base.first.task)
+    kind = known_plugins().task(base.first.task)
     names = base.first.signatures
     metrics = {name: metric for name in names if (metric := evaluation.metric(kind, name)) is not None}
     found = comparing.compare(base, others, metrics, resamples=resamples, test=tested)
     if html:
-        _say(f"written: {reporting.comparison(html, found)}")
+        say(f"written: {reporting.comparison(html, found)}")
     if as_json:
         typer.echo(json.dumps([comparison.to_dict() for comparison in found]))
     elif not html:
@@ -399,13 +387,13 @@ def predict(
     from nlpipe.engines import engine as engine_of
     from nlpipe.progress import Rows
 
-    pairs = _pairs(columns, "--columns")
-    given = _options(option)
+    pairs = named_pairs(columns, "--columns")
+    given = named_options(option)
     if source != "-":
         from nlpipe.readers import check_file
 
         check_file(source)
-    plugins = _plugins()
+    plugins = known_plugins()
     found, calls = predicting.chosen(
         model, task, given, plugins, objective=objective, long=long, backend=backend, offline=offline
     )
@@ -435,9 +423,9 @@ def predict(
             watch.close()
     if not quiet:
         cut = f"; {done.truncated:,} were longer than the model reads and cut, as asked" if done.truncated else ""
-        _say(f"{done.rows:,} rows answered{cut}")
+        say(f"{done.rows:,} rows answered{cut}")
     if done.bad:
-        _say(f"warning: {done.bad:,} row{'s' * (done.bad > 1)} could not be answered; {done.errors} says why")
+        say(f"warning: {done.bad:,} row{'s' * (done.bad > 1)} could not be answered; {done.errors} says why")
 
 
 @app.command()
@@ -476,12 +464,12 @@ def export(
             to,
             quantize=quantize,  # type: ignore[arg-type]  # it says itself what there is
             data=data,
-            columns=_pairs(columns, "--columns"),
+            columns=named_pairs(columns, "--columns"),
             output=output,
             task=task,
             max_loss=max_loss,
             offline=offline,
-            plugins=_plugins(),
+            plugins=known_plugins(),
             watch=status.update,
         )
     if as_json:
@@ -489,7 +477,7 @@ def export(
         return
     tables.show(tables.exported(report))
     if not quiet:
-        _say(f'written to {report.folder}   in Python: nlpipe.load("{output or model}")')
+        say(f'written to {report.folder}   in Python: nlpipe.load("{output or model}")')
 
 
 @app.command()
@@ -501,7 +489,7 @@ def tasks(
     from nlpipe import tables
     from nlpipe.grid import grid as cells
 
-    plugins = _plugins()
+    plugins = known_plugins()
     listed: list[dict[str, Any]]
     if grid:
         listed = [
@@ -518,7 +506,7 @@ def tasks(
     else:
         tables.show(tables.rows("", listed))
         if not grid:
-            _say("nlpipe recipe new TASK writes a recipe to start from")
+            say("nlpipe recipe new TASK writes a recipe to start from")
 
 
 @app.command()
@@ -539,7 +527,7 @@ def inspect(
 
     view, first = command.run(what, model, texts, changes or [], offline=offline)
     if html:
-        _say(f"written: {command.save(view, html, first=first)}")
+        say(f"written: {command.save(view, html, first=first)}")
     if as_json:
         typer.echo(view.to_json())
     elif not html:
@@ -552,198 +540,11 @@ def doctor(as_json: Json = False) -> None:
     from nlpipe import tables
     from nlpipe.doctor import examine
 
-    found = examine(_plugins())
+    found = examine(known_plugins())
     if as_json:
         typer.echo(json.dumps(found))
     else:
         tables.show(tables.rows("", ({"what": key, "found": value} for key, value in found.items())))
-
-
-@recipe_app.command("new")
-def recipe_new(task: Annotated[str, typer.Argument(help="One of `nlpipe tasks`.")]) -> None:
-    """Print a commented recipe for a task, to be saved and filled in."""
-    from nlpipe.recipe import template
-
-    typer.echo(template(_plugins().task(task)), nl=False)
-
-
-@recipe_app.command("check")
-def recipe_check(recipe: Annotated[str, typer.Argument(help="The recipe's file.")], changes: Set = None) -> None:
-    """Say whether a recipe is right, with all its problems at once."""
-    from nlpipe.recipe import read
-
-    read(recipe, _plugins().tasks, changes or [])
-    _say(f"{recipe} is right")
-
-
-@recipe_app.command("show")
-def recipe_show(recipe: Annotated[str, typer.Argument(help="The recipe's file.")], changes: Set = None) -> None:
-    """Print a recipe with its parents, changes and defaults filled in."""
-    from nlpipe.recipe import dump, read
-
-    typer.echo(dump(read(recipe, _plugins().tasks, changes or [])), nl=False)
-
-
-@recipe_app.command("schema")
-def recipe_schema() -> None:
-    """Print the JSON schema of recipes, for editors."""
-    from nlpipe.recipe import schema
-
-    typer.echo(json.dumps(schema(_plugins().tasks), indent=2))
-
-
-@data_app.command("check")
-def data_check(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="RECIPE|FILE...", help="A recipe; or training, validation and test files.")
-    ],
-    task: Annotated[str | None, typer.Option("--task", help="The task, where files are named.")] = None,
-    columns: Columns = None,
-    changes: Set = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 2 where anything is worse than a note.")
-    ] = False,
-    offline: Offline = False,
-    as_json: Json = False,
-) -> None:
-    """Look for leaks, conflicting golds, misplaced spans, odd characters and the like."""
-    from nlpipe import tables
-    from nlpipe.data_check import check_named, refuse
-
-    pairs = _pairs(columns, "--columns")
-    found = check_named(sources, task, _plugins(), columns=pairs, changes=changes, offline=offline)
-    if as_json:
-        typer.echo(json.dumps([one.to_dict() for one in found], ensure_ascii=False))
-    else:
-        tables.show(tables.findings(found))
-        tables.show(tables.shown_rows(found))
-    if strict:
-        refuse([one for one in found if one.level != "note"])
-
-
-@plugin_app.command("list")
-def plugin_list(as_json: Json = False) -> None:
-    """Every plugin found: what it brings and costs, and what is wrong."""
-    from nlpipe import tables
-
-    records = _plugins().records
-    if as_json:
-        typer.echo(json.dumps([record.to_dict() for record in records]))
-    else:
-        tables.show(tables.plugins(records))
-
-
-@plugin_app.command("info")
-def plugin_info(
-    name: Annotated[str, typer.Argument(help="A plugin's name, as `plugin list` has it.")], as_json: Json = False
-) -> None:
-    """All there is to know of one plugin."""
-    from nlpipe import tables
-    from nlpipe.errors import PluginError, suggest
-
-    plugins = _plugins()
-    records = {record.name: record for record in plugins.records}
-    if name not in records:
-        raise PluginError(f"no plugin is called {name!r}; {suggest(name, records)}")
-    record = records[name]
-    if as_json:
-        typer.echo(json.dumps(record.to_dict()))
-    else:
-        tables.show(
-            tables.plugin(record, {task: plugins.tasks[task] for task in record.tasks if task in plugins.tasks})
-        )
-
-
-@plugin_app.command("new")
-def plugin_new(
-    name: Annotated[str, typer.Argument(help="What the plugin and its task are called, such as keyphrases.")],
-    objective: Annotated[bool, typer.Option("--objective", help="A new way of asking a model, and a task.")] = False,
-    dataset: Annotated[bool, typer.Option("--dataset", help="A reader of data that nlpipe does not know.")] = False,
-    listener: Annotated[bool, typer.Option("--listener", help="Something that sees what happens in runs.")] = False,
-    path: Annotated[str | None, typer.Option("--path", metavar="FOLDER", help="Where to; ./NAME by default.")] = None,
-) -> None:
-    """Write a complete package for a new plugin.
-
-    A task with its tests and a recipe, or one of the other kinds.
-    """
-    from nlpipe import scaffold
-    from nlpipe.errors import PluginError
-
-    asked = {"objective": objective, "dataset": dataset, "listener": listener}
-    kinds = [kind for kind, wanted in asked.items() if wanted]
-    if len(kinds) > 1:
-        raise PluginError(f"--{kinds[0]} or --{kinds[1]}: a new plugin is of one kind; more can be added to it later")
-    folder = Path(path or name).expanduser()
-    kind: Any = kinds[0] if kinds else "task"
-    for file in scaffold.write(name, kind, folder, _plugins()):
-        typer.echo(file)
-    _say(f"\ncd {folder} && pip install -e '.[test]' && pytest\nnlpipe plugin check {folder}")
-
-
-@plugin_app.command("check")
-def plugin_check(
-    what: Annotated[str, typer.Argument(metavar="[PATH|NAME]", help="A plugin's folder, or an installed one.")] = ".",
-    everything: Annotated[bool, typer.Option("--all", help="What is marked slow as well.")] = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Test a plugin, and show each check.
-
-    In a folder with its own tests, where it is installed with nlpipe's kit on its samples. Exit code 1 if anything
-    fails.
-    """
-    from nlpipe import tables
-    from nlpipe.plugin_check import check
-
-    with ERRORS.status("looking for it") as status:
-        status.stop() if quiet else status.start()
-        report = check(what, _plugins(), everything=everything, watch=lambda now: status.update(f"checking {now}"))
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
-    else:
-        tables.show(tables.checked(report))
-        count = sum(outcome.state == "failed" for outcome in report.outcomes)
-        _say(
-            f"{count} of {len(report.outcomes)} checks failed"
-            if count
-            else f"{len(report.outcomes)} checks: all is well"
-        )
-    if not report.passed:
-        raise typer.Exit(1)
-
-
-def _plugins() -> Any:
-    from nlpipe.plugins import Plugins
-
-    return Plugins.discover(blocked=_blocked, strict=_strict)
-
-
-def _options(given: list[str] | None) -> dict[str, Any]:
-    """Options by name, each value as YAML has it: 4, true, [time, place]."""
-    pairs = _pairs(given, "--option", "KEY=VALUE, such as num_beams=4 or labels=[time, place]")
-    if not pairs:
-        return {}
-    from nlpipe.recipe_yaml import parse
-
-    found = {}
-    for name, text in pairs.items():
-        read = parse(text, f"--option {name}", {}, 0)
-        if read.faults:
-            raise DataError(f"--option {name}={text}: {next(iter(read.faults.values()))[1]}")
-        found[name] = read.value
-    return found
-
-
-def _pairs(given: list[str] | None, option: str, form: str = "OURS=THEIRS, such as text=review") -> dict[str, str]:
-    pairs = [item.partition("=") for item in given or []]
-    odd = ["".join(pair) for pair in pairs if not all(pair)]
-    if odd:
-        raise DataError(f"{option} {odd[0]}: say {form}")
-    return {ours: theirs for ours, _, theirs in pairs}
-
-
-def _say(text: str) -> None:
-    ERRORS.print(text, markup=False)
 
 
 if __name__ == "__main__":

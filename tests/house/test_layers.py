@@ -31,7 +31,7 @@ LAYERS = (
     "exporting launchers many running scaffold reporting data_check doctor engines grid predicting predictions "
     "ray_data scored tables",
     "plugin_check testing smoke",
-    "cli compat __main__",
+    "cli_parts cli_groups cli compat __main__",
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer.split()}
 
@@ -60,7 +60,7 @@ DOORS = {
     "captum": {"inspect": "one view needs it, in one file (attribution.py)"},
     "ray": {"ray_data": "one engine of several, in one file"},
     "pluggy": {"hookspecs": "the markers", "plugins": "the manager"},
-    "typer": {"cli": "commands are nobody else's business"},
+    "typer": dict.fromkeys(("cli", "cli_groups", "cli_parts"), "commands are nobody else's business"),
 }
 
 # What a plugin sees of nlpipe: the contract, and no file, device, batch or recipe.
