@@ -77,7 +77,8 @@ def answer(
     def computed(batch: Sequence[int]) -> Sequence[Any]:
         return _computed(objective, runner, tok, [rows[index] for index in batch])
 
-    abreast = 1 if objective.writes else how.abreast  # choices behind one prompt are to share its pass
+    # Where text is written or judged, choices behind one prompt are to share its pass.
+    abreast = how.abreast if objective.side_by_side and not objective.writes else 1
     batches = batching.answering(lengths, tokens=how.tokens, padding=how.padding, abreast=abreast)
     found = runner.each(computed, batches) if abreast > 1 else map(computed, batches)
     for batch, answers_of in zip(batches, found, strict=True):

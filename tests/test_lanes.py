@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 import nlpipe
 from nlpipe import batching, upstream
 from nlpipe.errors import UnsupportedError
+from nlpipe.objectives import SequenceLabel
 from nlpipe.runners import accelerators
 from nlpipe.runners.lanes import Gate, Lanes, in_lane
 from nlpipe.runners.torch import TorchRunner
@@ -58,6 +60,39 @@ def test_lanes_answer_as_one_after_the_other(model: Path, monkeypatch: pytest.Mo
     pipe.close()
     with pytest.raises(UnsupportedError, match="closed"):
         pipe.embed(TEXTS)
+
+
+def test_who_writes_compute_says_whether_threads_may_share_it() -> None:
+    """A stranger's may hang a hook into the model for each pass."""
+
+    class Renamed(SequenceLabel):
+        pass
+
+    class Hooked(SequenceLabel):
+        def compute(self, model: Any, batch: Any) -> Any:
+            return super().compute(model, batch)
+
+    class Careful(Hooked):
+        reentrant = True
+
+    found = [kind(labels=("a", "b")).side_by_side for kind in (SequenceLabel, Renamed, Hooked, Careful)]
+    assert found == [True, True, False, True]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_compute_that_is_not_shared(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "SMALLEST", 16)
+    with nlpipe.pipeline("similarity", model=model, device="cpu") as pipe:
+        lanes: list[bool] = []
+
+        class Hooked(type(pipe.objective)):  # type: ignore[misc]
+            def compute(self, network: Any, batch: Any) -> Any:
+                lanes.append(in_lane())
+                return super().compute(network, batch)
+
+        pipe.objective = Hooked(**{one.name: getattr(pipe.objective, one.name) for one in fields(pipe.objective)})
+        pipe.embed(TEXTS)
+        assert set(lanes) == {False}
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -75,6 +75,7 @@ class AnswerSpan(Objective):
     peft: ClassVar[str | None] = "QUESTION_ANS"
     pooled: ClassVar[bool] = False
     both_sides: ClassVar[bool] = True
+    reentrant: ClassVar[bool] = True
 
     max_answer_tokens: int = 100
 

@@ -365,7 +365,8 @@ class Objective(ABC):
     the head reads one state per row, false where it reads each token's; `both_sides` where it needs to see what
     follows a token, so that a decoder's attention is opened. `own_labels` is true where the head's outputs are the
     model's own labels, whatever the task's are. `one_graph` is true where an answer needs `compute` and nothing else of
-    a runner, so that the model can be exported as one graph.
+    a runner, so that the model can be exported as one graph. `reentrant` is true where `compute` keeps nothing in the
+    model (no hook, no switch), so that several threads may be in it at once; a class that writes `compute` says so.
     """
 
     head: ClassVar[str | None]
@@ -378,6 +379,7 @@ class Objective(ABC):
     both_sides: ClassVar[bool] = False
     own_labels: ClassVar[bool] = False
     one_graph: ClassVar[bool] = True
+    reentrant: ClassVar[bool] = False
 
     window: Window = field(default_factory=Window)
 
@@ -392,6 +394,16 @@ class Objective(ABC):
 
         `gold` is None when answering.
         """
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether several threads may compute at once: what the class says that wrote `compute`, or one below it."""
+        for kind in type(self).__mro__:
+            if "reentrant" in vars(kind):
+                return bool(kind.reentrant)  # type: ignore[attr-defined]
+            if "compute" in vars(kind):
+                return False
+        return False
 
     @property
     def couples_examples(self) -> bool:

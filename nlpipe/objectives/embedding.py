@@ -58,6 +58,7 @@ class Embedding(Objective):
     head: ClassVar[None] = None
     peft: ClassVar[str | None] = "FEATURE_EXTRACTION"
     embeds: ClassVar[bool] = True
+    reentrant: ClassVar[bool] = True
 
     pooling: Pooling = "auto"
     normalize: bool | None = None

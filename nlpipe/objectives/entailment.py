@@ -48,6 +48,7 @@ class Entailment(Objective):
     head: ClassVar[str] = "SequenceClassification"
     peft: ClassVar[str | None] = "SEQ_CLS"
     own_labels: ClassVar[bool] = True
+    reentrant: ClassVar[bool] = True
 
     names: tuple[str, ...] = ()
 

@@ -67,6 +67,7 @@ class MaskedText(Objective):
     pooled: ClassVar[bool] = False
     one_graph: ClassVar[bool] = False
     call_options: ClassVar[frozenset[str]] = frozenset({"hidden"})
+    reentrant: ClassVar[bool] = True
 
     share: float = noise.SHARE
     whole_words: bool = False

@@ -39,6 +39,7 @@ class SequenceLabel(Objective):
     train_options: ClassVar[frozenset[str]] = frozenset({"class_weights", "focal", "label_smoothing"})
 
     call_options: ClassVar[frozenset[str]] = frozenset({"windows"})
+    reentrant: ClassVar[bool] = True
 
     labels: tuple[str, ...] = ()
     kind: Literal["single", "multi", "number"] = "single"

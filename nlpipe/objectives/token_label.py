@@ -64,6 +64,7 @@ class TokenLabel(Objective):
     train_options: ClassVar[frozenset[str]] = frozenset({"class_weights", "focal", "label_smoothing"})
     pooled: ClassVar[bool] = False
     both_sides: ClassVar[bool] = True
+    reentrant: ClassVar[bool] = True
 
     labels: tuple[str, ...] = ()
     background: int = 0
