@@ -1,32 +1,10 @@
-"""Pure torch: padding, masks, pooling and losses. No task, no tokenizer, no file."""
+"""Pure torch: pooling and losses. No task, no tokenizer, no file; rows are padded in `arrays.py`."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-
-def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    """Right-padded ids, int64 [rows, longest]."""
-    longest = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], dtype=torch.long)
-
-
-def mask(lengths: Sequence[int]) -> Tensor:
-    """1 where a right-padded row has a token, int64 [rows, longest]."""
-    count = torch.tensor(lengths).unsqueeze(1)
-    return (torch.arange(max(lengths)).unsqueeze(0) < count).long()
-
-
-def readings(ids: Sequence[Sequence[int]], types: Sequence[Sequence[int] | None], pad_id: int) -> dict[str, Tensor]:
-    """What a model reads of rows padded on the right: `input_ids`, `attention_mask` and, where rows have them,
-    `token_type_ids`; int64 [rows, longest] each."""
-    found = {"input_ids": pad(ids, pad_id), "attention_mask": mask([len(row) for row in ids])}
-    kinds = [row for row in types if row is not None]
-    return {**found, "token_type_ids": pad(kinds, 0)} if kinds else found
 
 
 def mean_pool(states: Tensor, attention_mask: Tensor) -> Tensor:

@@ -252,9 +252,9 @@ def _end(window: Window, tokens: int, special: int, how: str) -> int:
 
 
 def _padded(rows: Sequence[Row], tok: Tokenizers) -> Batch:
-    from nlpipe import tensors
+    from nlpipe import arrays
 
-    inputs = tensors.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
+    inputs = arrays.readings([row.ids for row in rows], [row.types for row in rows], tok.source.pad_id)
     return Batch(inputs, {}, 0.0, rows)
 
 
