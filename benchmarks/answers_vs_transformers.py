@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--dtype", default="float32", help="of both sides; vectors, labels, … of another are others")
+    parser.add_argument("--dtype", default="float32", help="of both sides")
     parser.add_argument("--encoder", default=ENCODER, help="another one, such as a folder")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 32], help="sizes that transformers tries")
     parser.add_argument("--json", type=Path, help="write all figures there")

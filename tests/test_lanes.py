@@ -17,20 +17,20 @@ import nlpipe
 from nlpipe import batching, upstream
 from nlpipe.errors import UnsupportedError
 from nlpipe.objectives import SequenceLabel
-from nlpipe.runners import accelerators
+from nlpipe.runners import accelerators, writing
 from nlpipe.runners.lanes import Gate, Lanes, in_lane
 from nlpipe.runners.torch import TorchRunner
 from nlpipe.testing.tiny import tiny_model
+
+from .threads import torch_threads
 
 TEXTS = [f"The {'small quick ' * (number % 7)}fox number {number}." for number in range(60)]
 
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +217,8 @@ def test_what_a_gpu_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
             found[size, width] = accelerators.passes(cpu, width, 384, single, writing=False).tokens
     assert found == {(8, 6144): 8738, (80, 6144): 65536, (8, 200_000): 512, (80, 200_000): 2684}
     assert accelerators.passes(cpu, 4 * 50_000, 384, single, writing=True).tokens == 65536
+    assert writing._bounds(torch.device("cuda")) == (accelerators.ROWS, 10 * 2**30)
+    assert writing._bounds(cpu) == (writing.ROWS, writing.CACHE)
 
 
 def test_what_beginning_costs_in_tokens() -> None:

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from nlpipe.answering import LOOK_AHEAD
 from nlpipe.engines import engine
@@ -26,6 +25,8 @@ from nlpipe.parsers import Row
 from nlpipe.pipelines import Pipeline
 from nlpipe.predicting import Asking, chosen, locally, predict
 from nlpipe.writers import WRITABLE
+
+from .threads import torch_threads
 
 Rows = list[dict[str, Any]]
 
@@ -69,10 +70,8 @@ def stopping(after: int, error: BaseException) -> Any:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """By several threads a row's last digits depend on its company."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 @pytest.mark.usefixtures("one_thread")

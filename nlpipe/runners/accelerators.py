@@ -1,8 +1,9 @@
 """How much a GPU is given at once: as much as its memory bears, in passes as large as what beginning one costs.
 
-Measured on an H100 (80 GiB) with BERTs of 6 x 384, 12 x 768 and 24 x 1024: a pass of 64, 40 and 30 thousand tokens
-comes to 95 % or more of the best rate in float32, and in bfloat16 of 64 thousand; beginning a pass takes 0.4 to 0.55
-ms a layer, whatever is in it.
+Measured on an H100 (80 GiB; benchmarks/pass_size.py) with BERTs of 6 x 384, 12 x 768 and 24 x 1024: in float32 passes
+of 64, 40 and 30 thousand tokens come to 96 % or more of the best rate, in bfloat16 (the first two) passes of 64
+thousand to 92 %; beginning a pass takes 0.4 to 0.6 ms a layer, whatever is in it. The sizes made of that were not
+measured against others.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import torch
 
 from nlpipe.runners.base import Passes
 
-# Of the memory, what a pass's widest states may take: several such are alive at a time, beside weights and caches.
+# Of the memory, what a pass's widest states may take: a pass took 2.8 times as much in all, so a fifty-seventh. On an
+# H100 that is the passes above.
 SHARE = 1 / 160
 LEAST_TOKENS, MOST_TOKENS = 512, 65536
-# Of the memory, what rows that are written together may keep of what they have read, and a prompt's token in reading.
+# Of the memory, what rows that are written together may keep of what they have read; and bytes for a prompt's token
+# while it is read. Guesses on the safe side: BERTs took 17 to 45 kB a token, and keys and values of seven billion
+# weights take 512.
 CACHE_SHARE = 1 / 8
 PROMPT_TOKEN = 2**20
 # Rows that are written at once: beginning a step costs more than hundreds of rows in it (words to phonemes, BART: 1,881

@@ -66,8 +66,8 @@ class TorchRunner:
         return Passes(tokens, PASS_TOKENS, self._lanes.count if self._reentrant else 1)
 
     def each(self, work: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
-        """`work` on each part, in lanes where there are parts enough to keep all of them at it."""
-        if self._reentrant and len(parts) >= 2 * self._lanes.count > 2:
+        """`work` on each part, in lanes where each has one at least."""
+        if self._reentrant and len(parts) >= self._lanes.count > 1:
             return self._lanes.map(work, parts)
         return map(work, parts)
 
